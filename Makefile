@@ -1,0 +1,48 @@
+# Everything happens in .venv/ of this checkout.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PORT ?= 8888
+
+.PHONY: install run test trial pytest lint format coverage docs clean
+
+install: $(STAMP)
+
+# The editable install sees new code by itself; only new metadata needs another install.
+$(STAMP): setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: install
+	$(BIN)/twistd -n positron --port $(PORT)
+
+test: trial pytest
+
+# trial sees what has an __init__.py; tests/integration (real processes) has none and is pytest's.
+trial: install
+	$(BIN)/python -b -W error::BytesWarning -m twisted.trial tests
+
+pytest: install
+	$(BIN)/python -m pytest tests
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m twisted.trial tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+docs: install
+	$(BIN)/sphinx-build -n -W -q docs docs/_build/html
+
+clean:
+	rm -rf .venv build dist *.egg-info _trial_temp* docs/_build .hypothesis .mypy_cache .ruff_cache

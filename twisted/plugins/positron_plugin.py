@@ -1,0 +1,5 @@
+"""The `twistd positron` subcommand. Nothing of ours is imported here: twistd reads this file for every user."""
+
+from twisted.application.service import ServiceMaker
+
+positron = ServiceMaker("Positron", "positron.tap", "A peer-to-peer gossip node.", "positron")
