@@ -1,0 +1,213 @@
+"""The signed unit that travels from its author to every node, unchanged by those who relay it.
+
+    envelope = header || body || signature (64 bytes)
+
+The header has a fixed width, so a relay checks lengths, ranges, time, identity and sequence without decoding
+anything. The signature covers `SIGNATURE_TAG || network id || header || body`: an envelope of another network is
+simply a bad signature. The id covers the same bytes under another tag but not the signature, since signatures are
+not unique and re-signing must not make a second id.
+
+Rule: hash, verify, store and forward the bytes received, never an encoding of our own (msgpack is not canonical).
+
+Kinds: BROADCAST carries a bundle of `count` consecutive messages `seq .. seq + count - 1`, body
+`[[topic, payload], ...]`. DIRECT is sealed to `recipient`. RECEIPT acknowledges a DIRECT, its body is the id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from positron.core.identity import SIGNATURE_SIZE, Signer
+from positron.errors import EnvelopeError
+
+VERSION = 1
+BROADCAST, DIRECT, RECEIPT = 1, 2, 3
+
+MAX_PAYLOAD = 64 * 1024
+MAX_BODY = MAX_PAYLOAD + 512
+MAX_BUNDLE = 256
+MAX_TOPIC = 128
+MAX_TTL = 64
+MAX_LIFETIME_MS = 7 * 24 * 3600 * 1000
+MAX_FUTURE_MS = 30_000
+"""How far ahead of the receiver's clock `created` may be."""
+
+SIGNATURE_TAG = b"positron/envelope/1\0"
+ID_TAG = b"positron/id/1\0"
+NETWORK_TAG = b"positron/network/1\0"
+
+_HEADER = struct.Struct(">BB32sQQHQQB")
+HEADER_SIZE = _HEADER.size
+RECIPIENT_SIZE = 32
+MIN_ENVELOPE = HEADER_SIZE + SIGNATURE_SIZE
+MAX_ENVELOPE = HEADER_SIZE + RECIPIENT_SIZE + MAX_BODY + SIGNATURE_SIZE
+
+Entry = tuple[str, bytes]
+"""One message of a bundle: its topic and its payload (msgpack of the application's value)."""
+
+
+def network_id_of(name: str) -> bytes:
+    """The 32 bytes that stand for the network called `name` in everything signed."""
+    return hashlib.blake2b(name.encode("utf-8"), digest_size=32).digest()
+
+
+class Envelope:
+    """One parsed envelope. Parsed is not verified: `verify` is the caller's next step. Treat it as frozen."""
+
+    __slots__ = (
+        "author",
+        "body_start",
+        "count",
+        "created_ms",
+        "epoch",
+        "expires_ms",
+        "id",
+        "kind",
+        "raw",
+        "recipient",
+        "seq",
+        "ttl",
+    )
+
+    def __init__(self, raw: bytes, envelope_id: bytes) -> None:
+        (version, kind, author, epoch, seq, count, created_ms, expires_ms, ttl) = _HEADER.unpack_from(raw)
+        if version != VERSION or kind not in (BROADCAST, DIRECT, RECEIPT):
+            raise EnvelopeError("unknown", f"version {version}, kind {kind}")
+        self.raw = raw
+        self.id = envelope_id
+        self.kind: int = kind
+        self.author: bytes = author
+        self.epoch: int = epoch
+        self.seq: int = seq
+        self.count: int = count
+        self.created_ms: int = created_ms
+        self.expires_ms: int = expires_ms
+        self.ttl: int = ttl
+        self.body_start = HEADER_SIZE
+        self.recipient = b""
+        if kind != BROADCAST:
+            self.body_start += RECIPIENT_SIZE
+            self.recipient = raw[HEADER_SIZE : self.body_start]
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        body = len(self.raw) - SIGNATURE_SIZE - self.body_start
+        most = MAX_BUNDLE if self.kind == BROADCAST else 1
+        if not 0 <= body <= MAX_BODY:
+            raise EnvelopeError("malformed", "length")
+        if not 1 <= self.count <= most or self.seq < 1 or self.seq + self.count > 1 << 63:
+            raise EnvelopeError("malformed", "sequence")
+        if self.ttl > MAX_TTL or self.epoch >= 1 << 63:
+            raise EnvelopeError("malformed", "ttl or epoch")
+        if not self.created_ms < self.expires_ms <= self.created_ms + MAX_LIFETIME_MS:
+            raise EnvelopeError("malformed", "lifetime")
+
+    @property
+    def body(self) -> bytes:
+        """The bytes between header and signature."""
+        return self.raw[self.body_start : -SIGNATURE_SIZE]
+
+    @property
+    def signature(self) -> bytes:
+        """The author's signature."""
+        return self.raw[-SIGNATURE_SIZE:]
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence number of the bundle's last message."""
+        return self.seq + self.count - 1
+
+    def __repr__(self) -> str:
+        return f"<Envelope {self.id.hex()[:8]} kind {self.kind} seq {self.seq}+{self.count}>"
+
+
+class Sealer:
+    """Makes and reads the envelopes of one network: it holds the network id and the two domain tags."""
+
+    def __init__(self, network_id: bytes) -> None:
+        self.network_id = network_id
+        self._signed_prefix = SIGNATURE_TAG + network_id
+        self._id_hash = hashlib.blake2b(ID_TAG + network_id, digest_size=16)
+
+    def envelope_id(self, raw: bytes) -> bytes:
+        """The 16-byte id of the envelope in `raw`, signature excluded."""
+        digest = self._id_hash.copy()
+        digest.update(memoryview(raw)[:-SIGNATURE_SIZE])
+        return digest.digest()
+
+    def parse(self, raw: bytes) -> Envelope:
+        """The envelope in `raw`, lengths and ranges checked, signature not.
+
+        Raises `EnvelopeError` "malformed", or "unknown" for a version or kind of a later protocol.
+        """
+        if not MIN_ENVELOPE <= len(raw) <= MAX_ENVELOPE:
+            raise EnvelopeError("malformed", "length")
+        return Envelope(raw, self.envelope_id(raw))
+
+    def signed_bytes(self, envelope: Envelope) -> bytes:
+        """What the signature covers."""
+        return self._signed_prefix + envelope.raw[:-SIGNATURE_SIZE]
+
+    def seal(
+        self,
+        signer: Signer,
+        kind: int,
+        *,
+        epoch: int,
+        seq: int,
+        count: int = 1,
+        created_ms: int,
+        expires_ms: int,
+        ttl: int,
+        body: bytes,
+        recipient: bytes = b"",
+    ) -> Envelope:
+        """A new envelope signed by `signer`. Values out of range raise `EnvelopeError`: the caller checks before."""
+        header = _HEADER.pack(
+            VERSION, kind, signer.node_id, epoch, seq, count, created_ms, expires_ms, ttl
+        )
+        unsigned = header + recipient + body
+        return self.parse(unsigned + signer.sign(self._signed_prefix + unsigned))
+
+
+def encode_entries(entries: Sequence[Entry]) -> bytes:
+    """The body of a BROADCAST."""
+    return bytes(msgpack.packb(entries))
+
+
+def entry_size(topic: str, payload: bytes) -> int:
+    """An upper bound of what one entry adds to a body, in bytes (msgpack headers: at most 1 + 5 + 5)."""
+    return len(topic.encode("utf-8")) + len(payload) + 11
+
+
+def decode_entries(envelope: Envelope) -> list[Entry]:
+    """The messages of a BROADCAST, in sequence order. Raises `EnvelopeError` "malformed".
+
+    Limits are enforced while decoding, so the cost is bounded by the body's size.
+    """
+    try:
+        entries: Any = msgpack.unpackb(
+            memoryview(envelope.raw)[envelope.body_start : -SIGNATURE_SIZE],
+            use_list=False,
+            raw=False,
+            max_array_len=MAX_BUNDLE,
+            max_map_len=0,
+            max_ext_len=0,
+            max_str_len=MAX_TOPIC,
+            max_bin_len=MAX_PAYLOAD,
+        )
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise EnvelopeError("malformed", "body") from error
+    if type(entries) is not tuple or len(entries) != envelope.count:
+        raise EnvelopeError("malformed", "count")
+    for entry in entries:
+        if type(entry) is not tuple or len(entry) != 2:
+            raise EnvelopeError("malformed", "entry")
+        if type(entry[0]) is not str or type(entry[1]) is not bytes:
+            raise EnvelopeError("malformed", "entry")
+    return list(entries)
