@@ -13,7 +13,7 @@ from positron.core.envelope import Sealer, network_id_of
 from positron.core.events import Action, Emit, Hangup, Notice, Remember, Send
 from positron.core.identity import Signer, verify
 from positron.core.limits import PROFILES, Limits
-from positron.core.links import Link, Links
+from positron.core.links import MAX_PINGS, Link, Links
 from positron.core.records import Record
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -80,6 +80,15 @@ class Context:
     def send(self, link: Link, message: messages.Message, droppable: bool = False) -> None:
         """Queue `message` on `link`."""
         self.actions.append(Send(link.number, messages.encode(message), droppable))
+
+    def ping(self, link: Link) -> int:
+        """Send a PING and note when; the nonce that its PONG will carry."""
+        nonce = self.rng.getrandbits(63)
+        if len(link.pings) >= MAX_PINGS:
+            del link.pings[next(iter(link.pings))]
+        link.pings[nonce] = self.now
+        self.send(link, messages.Ping(nonce))
+        return nonce
 
     def hang_up(self, link: Link, reason: str, abort: bool = False) -> None:
         """End the channel of `link`."""

@@ -13,6 +13,8 @@ from attrs import define, field
 from positron.core.messages import Hello
 
 GREETING, UP, CLOSING = "greeting", "up", "closing"
+MAX_PINGS = 16
+"""Unanswered PINGs remembered per link; the oldest is forgotten first."""
 
 
 @define(eq=False)
@@ -37,6 +39,8 @@ class Link:
     messages_out: int = 0
     last_useful: float = 0.0
     """When it last brought an envelope first: what eviction protects."""
+    pings: dict[int, float] = field(factory=dict)
+    """When each unanswered PING was sent, by its nonce; at most `MAX_PINGS`."""
 
     def on_probation(self, now: float) -> bool:
         """Younger than 60 s, or an offence in the last 60 s."""
