@@ -40,7 +40,7 @@ class Bucket:
         self._time: float | None = None
 
     def take(self, amount: float, now: float) -> bool:
-        """Take `amount` (>= 0) if all of it is there, else nothing and say False. Over `burst` it never is."""
+        """Take `amount` (>= 0) if all of it is there, else nothing and say False. Over `burst`: never."""
         if self.level(now) < amount:
             return False
         self._level -= amount
@@ -62,13 +62,14 @@ class Bucket:
     def wait(self, now: float, amount: float = 0.0) -> float:
         """Seconds until the level is above zero and at least `amount` (capped at `burst`); 0 if it is now.
 
-        Rounded up by a microsecond, so that whoever comes back then is not sent away for a rounding error.
+        Rounded up (a microsecond and a billionth), so that whoever comes back then is not sent away for a
+        rounding error; that holds where a full burst takes less than hours to refill.
         """
         level = self.level(now)
         amount = min(amount, self.burst)
         if level > 0 and level >= amount:
             return 0.0
-        return (amount - level) / self.rate + _CLOCK_GRAIN
+        return (amount - level) / self.rate * (1 + 1e-9) + _CLOCK_GRAIN
 
 
 class Rate(NamedTuple):

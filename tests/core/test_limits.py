@@ -74,13 +74,14 @@ class BucketTests(SynchronousTestCase):
                 given_out += amount
             self.assertLessEqual(given_out, (burst + now * rate) * (1 + 1e-9))
 
-    @given(RATES, RATES, TIMES, st.floats(0, 10), st.floats(0, 1))
+    @given(RATES, st.floats(0.1, 1000), TIMES, st.floats(0, 10), st.floats(0, 1))
     def test_who_waited_is_not_sent_away(
-        self, rate: float, burst: float, now: float, debt: float, share: float
+        self, rate: float, seconds: float, now: float, debt: float, share: float
     ) -> None:
         """After `wait` seconds the level is above zero and the amount is there: no second deadline."""
-        bucket, amount = Bucket(rate, burst), share * burst
-        bucket.debit(burst * (1 + debt), now)
+        bucket = Bucket(rate, rate * seconds)
+        amount = share * bucket.burst
+        bucket.debit(bucket.burst * (1 + debt), now)
         later = now + bucket.wait(now, amount)
         self.assertEqual(bucket.wait(later, amount), 0.0)
         self.assertTrue(bucket.take(amount, later))
