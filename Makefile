@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run test trial pytest lint format coverage docs clean
+.PHONY: install run test trial pytest lint format coverage options docs clean
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ coverage: install
 	$(BIN)/coverage run -m twisted.trial tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The page of options is made from their declarations; a test compares the two.
+options: install
+	$(BIN)/python -c 'from positron.config.render import options_table; print(options_table(), end="")' > docs/options.rst
 
 docs: install
 	$(BIN)/sphinx-build -n -W -q docs docs/_build/html

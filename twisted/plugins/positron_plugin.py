@@ -1,4 +1,4 @@
-"""The `twistd positron` subcommand. Nothing of ours is imported here: twistd reads this file for every user."""
+"""The `twistd positron` subcommand. It imports nothing of ours: twistd reads this file for every user."""
 
 from twisted.application.service import ServiceMaker
 
