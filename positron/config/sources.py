@@ -36,7 +36,7 @@ class _Source:
 
     name: str
     values: Mapping[str, object]
-    folder: str | None = None
+    folder: str
 
     def origin(self, option: Option) -> str:
         """This place, as messages call it."""
@@ -51,30 +51,39 @@ class _Source:
         except ConfigError as error:
             raise ConfigError(f"{error} ({self.origin(option)})") from None
         if option.is_path and value is not None:
-            return os.path.normpath(os.path.join(self.folder or os.getcwd(), value))
+            return os.path.normpath(os.path.join(self.folder, value))
         return value
 
 
-def load(flags: Mapping[str, object], environ: Mapping[str, str], config_file: str | None = None) -> Loaded:
+def load(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    config_file: str | None = None,
+    folder: str | None = None,
+) -> Loaded:
     """The configuration of a node started from the command line.
 
     `flags` holds what was given there, by key; None and an empty list mean not given. Without `config_file`,
-    POSITRON_CONFIG names it. Raises ConfigError, in one sentence, for an unknown key, a bad value or a file that
-    cannot be read. Nothing is created.
+    POSITRON_CONFIG names it. Relative paths count from `folder`, or else the working directory. Raises ConfigError,
+    in one sentence, for an unknown key, a bad value or a file that cannot be read. Nothing is created.
     """
-    sources = [_Source("flag", _given(flags)), _Source("environment", _from_environment(environ))]
+    folder = folder or os.getcwd()
+    sources = [
+        _Source("flag", _given(flags), folder),
+        _Source("environment", _from_environment(environ), folder),
+    ]
     path = config_file or environ.get(ENV_PREFIX + "CONFIG")
     if path:
-        sources.append(_from_file(os.path.abspath(os.path.expanduser(path))))
+        sources.append(_from_file(os.path.normpath(os.path.join(folder, os.path.expanduser(path)))))
     chosen, origins = _choose(sources)
     if "data_dir" not in chosen:
         named = Config(**{key: chosen[key] for key in ("network", "port") if key in chosen})
         chosen["data_dir"] = default_data_dir(named.network, named.port, environ)
         origins["data_dir"] = "default"
-    folder = chosen["data_dir"]
-    beside = os.path.join(folder, FILE_NAME) if folder else None
+    data_dir = chosen["data_dir"]
+    beside = os.path.join(data_dir, FILE_NAME) if data_dir else None
     if beside and os.path.exists(beside):
-        _add_below(chosen, origins, _from_file(beside), folder)
+        _add_below(chosen, origins, _from_file(beside), data_dir)
     config = Config(**chosen)
     for key, option in OPTIONS.items():
         origins.setdefault(key, f"profile {config.profile}" if option.profiles else "default")
@@ -158,11 +167,11 @@ def _choose(sources: list[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
     return chosen, origins
 
 
-def _add_below(chosen: dict[str, Any], origins: dict[str, str], source: _Source, folder: str) -> None:
+def _add_below(chosen: dict[str, Any], origins: dict[str, str], source: _Source, data_dir: str) -> None:
     """Add what the data folder's own file says and nothing above it does."""
     for key in source.values:
         value = source.read(OPTIONS[key])
-        if key == "data_dir" and os.path.realpath(value or "") != os.path.realpath(folder):
+        if key == "data_dir" and os.path.realpath(value or "") != os.path.realpath(data_dir):
             raise ConfigError(
                 f"data_dir: the file inside a data folder cannot name another one ({source.name})"
             )

@@ -1,0 +1,158 @@
+"""What the operator may have got wrong, found before a node starts.
+
+Rule: a check creates nothing, changes nothing and holds nothing afterwards. It raises one sentence that names the
+option to change.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+from typing import Any
+
+from positron.config import Config
+from positron.errors import ConfigError
+
+
+def run(config: Config, reactor: Any) -> None:
+    """Every check, the cheapest explanation first. Raises ConfigError, IdentityError or StoreError."""
+    if config.data_dir:
+        writable(config.data_dir, "--data-dir")
+        unlocked(config)
+    for key in ("log_file", "control_socket"):
+        path = getattr(config, key)
+        if path:
+            writable(os.path.dirname(path), "--" + key.replace("_", "-"))
+    for key in ("passphrase_file", "secret_file", "members_file"):
+        _readable(key, getattr(config, key))
+    _identity(config)
+    _schema(config)
+    bindable(config, reactor)
+
+
+def writable(folder: str, flag: str) -> None:
+    """Refuse a folder that is not writable, or that could not be created where it is missing."""
+    existing = os.path.abspath(folder)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise ConfigError(f"{existing} is not a folder; choose another with {flag}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"{existing} is not writable for this user; choose another folder with {flag}")
+
+
+def unlocked(config: Config) -> None:
+    """Refuse a data folder that another node runs in."""
+    path = config.lock_path
+    if path is None or not os.path.exists(path):
+        return
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be opened ({error.strerror}); choose another --data-dir") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            f"another node runs in {config.data_dir}; give this one a folder of its own with --data-dir"
+        ) from None
+    finally:
+        os.close(file)
+
+
+def _readable(key: str, path: str | None) -> None:
+    """Refuse a file that was named and cannot be read."""
+    if path is None:
+        return
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ConfigError(f"{key}: {path} cannot be read ({error.strerror})") from None
+
+
+def _identity(config: Config) -> None:
+    """Refuse a key file that the node could not use. One that does not exist will be made."""
+    path = config.identity_path
+    if path is None:
+        return
+    if not os.path.lexists(path):
+        writable(os.path.dirname(path), "--identity-file")
+        return
+    from positron.store import keyfile
+
+    keyfile.load(path, passphrase(config))
+
+
+def passphrase(config: Config) -> bytes | None:
+    """What unlocks the key file: the passphrase file's first line, without its line end."""
+    if config.passphrase_file is None:
+        return None
+    try:
+        with open(config.passphrase_file, "rb") as file:
+            return file.readline().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(
+            f"passphrase_file: {config.passphrase_file} cannot be read ({error.strerror})"
+        ) from None
+
+
+def _schema(config: Config) -> None:
+    """Refuse a database that a newer positron wrote."""
+    if config.data_dir is None:
+        return
+    from positron.store import sqlite
+
+    path = os.path.join(config.data_dir, sqlite.FILE_NAME)
+    if os.path.exists(path):
+        sqlite.check(path)
+
+
+def bindable(config: Config, reactor: Any) -> None:
+    """Refuse an endpoint string that is none, and a TCP address or port that cannot be bound right now."""
+    from twisted.internet.endpoints import serverFromString
+
+    for endpoint in config.endpoints:
+        try:
+            serverFromString(reactor, endpoint)
+        except (ValueError, TypeError) as error:  # what endpoint parsers raise for their arguments
+            raise ConfigError(f"listen: {endpoint!r} is not a usable endpoint ({error})") from None
+        address = _tcp_address(endpoint)
+        if address is not None:
+            _try_bind(*address, "--listen" if config.listen else "--port")
+    if config.http is not None:
+        _try_bind(config.http_host, config.http, "--http")
+
+
+def _tcp_address(endpoint: str) -> tuple[str, int] | None:
+    """The interface and port of a `tcp:` or `tcp6:` endpoint string, or None for any other."""
+    parts = [part.replace("\\:", ":").replace("\\\\", "\\") for part in re.split(r"(?<!\\):", endpoint)]
+    if parts[0] not in ("tcp", "tcp6"):
+        return None
+    named = dict(part.split("=", 1) for part in parts[1:] if "=" in part)
+    plain = [part for part in parts[1:] if "=" not in part]
+    port = named.get("port", plain[0] if plain else "")
+    default = "::" if parts[0] == "tcp6" else "0.0.0.0"  # noqa: S104 - Twisted's own default
+    return (named.get("interface") or default, int(port)) if port.isdigit() else None
+
+
+def _try_bind(host: str, port: int, flag: str) -> None:
+    """Bind and let go again, with the same options Twisted binds with."""
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+            trial.listen(1)
+        except socket.gaierror:
+            raise ConfigError(f"{host} is not an address of this computer; choose another one") from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigError(f"port {port} on {host} is taken; choose another with {flag}") from None
+            raise ConfigError(
+                f"cannot listen on {host} port {port} ({error.strerror}); choose another address or port"
+            ) from None

@@ -1,0 +1,241 @@
+"""`twistd positron`: the command line, the operator's checks before anything starts, signals and exit codes.
+
+Rules: this module (with `simulate --real` and `bench`) alone names the global reactor. Every operator's mistake is
+found before the service exists and ends in one line on stderr and exit code 2; the checks create nothing. What goes
+wrong later ends the process with one log line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger, LogLevel
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from positron import __version__, checks, logs
+from positron.config import OPTIONS, Config, Option, load
+from positron.config.kinds import nearest
+from positron.errors import ConfigError, PositronError
+
+STOP_TIMEOUT = 4.5
+"""Seconds a node has to leave; past it the process ends regardless, so that a signal always ends it within 5 s."""
+
+log = Logger()
+
+
+def _reactor() -> Any:
+    """The global reactor, which twistd's and twist's --reactor have chosen by the time this is called."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
+class Options(usage.Options):
+    """The options of `twistd positron`, made from `positron.config`; `config` holds the result."""
+
+    synopsis = "[options]"
+    longdesc = "A node of a peer-to-peer gossip network. POSITRON_* variables and files set the same options."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Any] = {}
+        self.config_file: str | None = None
+        self.folder = os.getcwd()
+        self.config = Config()
+
+    def opt_config(self, path: str) -> None:
+        """Read options from this file (TOML or JSON)."""
+        self.config_file = os.path.abspath(os.path.expanduser(path))
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        print(f"positron {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, check and settle; whatever is wrong ends the process with one line and exit code 2.
+
+        A UsageError would leave twistd with exit code 1, twist with 64, and both with a page of help.
+        """
+        arguments = list(sys.argv[1:] if options is None else options)
+        try:
+            self._refuse_unknown(arguments)
+            super().parseOptions(arguments)
+        except (usage.UsageError, PositronError) as error:
+            print(f"positron: {' '.join(str(error).split())}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    def _refuse_unknown(self, arguments: list[str]) -> None:
+        """Refuse unknown flags with the nearest valid one, and the abbreviations that getopt would accept."""
+        expected = {name.removesuffix("="): name.endswith("=") for name in self.longOpt}
+        rest = iter(arguments)
+        for argument in rest:
+            if argument == "--" or not argument.startswith("--"):
+                return
+            name, equals, _ = argument[2:].partition("=")
+            if name not in expected:
+                flags = ["--" + flag for flag in expected]
+                raise ConfigError(f"unknown option --{name}{nearest('--' + name, flags)}")
+            if expected[name] and not equals:
+                next(rest, None)
+
+    def postOptions(self) -> None:
+        """Settle the configuration, run the operator's checks, and tell twistd or twist what it has to know."""
+        self.config = self.load()
+        checks.run(self.config, _reactor())
+        if self.parent is not None:
+            _tell_parent(self.parent, self.config)
+
+    def load(self) -> Config:
+        """The configuration as flags, environment and files have it now; ConfigError if one is wrong."""
+        return load(self.given, os.environ, self.config_file, self.folder).config
+
+
+def _add_flag(option: Option) -> None:
+    """Give Options the method that takes this option's flag. A repeated optParameter would keep its last value only."""
+
+    def take(self: Options, value: str) -> None:
+        if option.many:
+            self.given.setdefault(option.key, []).append(value)
+        else:
+            self.given[option.key] = value
+
+    take.__doc__ = f"{option.help} [{option.default_text().replace('``', '')}]"
+    setattr(Options, f"opt_{option.key}", take)
+
+
+for _option in OPTIONS.values():
+    _add_flag(_option)
+
+
+def _tell_parent(parent: usage.Options, config: Config) -> None:
+    """Set what twistd (or twist) does around the service: its log, and no pidfile for a foreground process."""
+    logs.OUTPUT.set_level(config.log_level)
+    logs.OUTPUT.path = config.log_file
+    if "fileLogObserverFactory" in parent:
+        parent["logLevel"] = LogLevel.debug  # ours filters
+        parent["fileLogObserverFactory"] = lambda file: logs.OUTPUT.observer(
+            config.log_format, None if config.log_file else file
+        )
+        return
+    foreground = parent["nodaemon"] or parent["debug"]
+    if foreground and parent["pidfile"] == "twistd.pid":
+        # Else two nodes started in one working directory would refuse each other. A pidfile asked for stays.
+        parent["pidfile"] = ""
+    logfile = config.log_file or parent["logfile"] or (None if foreground else "twistd.log")
+    if logfile == "-":
+        if not foreground:
+            raise ConfigError("log_file: a daemon has no stdout to log to; name a file, or give twistd -n")
+        logfile = None
+    logs.OUTPUT.path = os.path.abspath(logfile) if logfile else None
+    if not parent["logger"] and not parent.get("syslog"):
+        parent["logger"] = f"positron.logs.{config.log_format}"
+
+
+class Program(MultiService):
+    """A node that is a process of its own: it leaves on SIGTERM and SIGINT, reloads on SIGHUP, and its fatal
+    failures end the process.
+
+    Ordinary signals are the reactor's, but twistd kills itself anew with the signal that stopped it, and a node that
+    left in good order should end with exit code 0.
+    """
+
+    def __init__(self, reactor: Any, node: Any, options: Options) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._node = node
+        self._options = options
+        self._leaving = False
+        node.on_leave = self.leave
+        node.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """Bind; what fails here ends the process at once, for nothing runs yet."""
+        self._or_exit(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Start the node, and watch over its start."""
+        self._reactor.callWhenRunning(self._take_signals)
+        self._or_exit(super().startService)
+        self._node.when_ready().addErrback(self._fail)
+
+    def leave(self) -> None:
+        """Stop the reactor, which stops the node first; calling again changes nothing."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self._reactor.callLater(STOP_TIMEOUT, self._give_up)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _or_exit(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except (CannotListenError, PositronError, OSError) as error:
+            log.critical("the node cannot start: {error}", error=str(error))
+            _end(1)
+
+    def _fail(self, failure: Failure) -> None:
+        """Log a start that failed, one line where it is somebody's mistake, and end with exit code 1."""
+        if self._leaving:
+            return
+        if failure.check(PositronError, OSError, CannotListenError):
+            log.critical("the node cannot start: {error}", error=failure.getErrorMessage())
+        else:
+            log.failure("the node cannot start", failure, LogLevel.critical)
+        # twistd has no other way to an exit code of our own: this runs after it has put away its pidfile.
+        atexit.register(_end, 1)
+        self.leave()
+
+    def _give_up(self) -> None:
+        log.critical("the node did not stop within {seconds} s", seconds=STOP_TIMEOUT)
+        _end(1)
+
+    def _take_signals(self) -> None:
+        """Replace the reactor's signals with ours, once it has installed its own."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop_signal)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGUSR1, lambda *_: self._reactor.callFromThread(logs.OUTPUT.rotate))
+
+    def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:
+        """The first one leaves, a second one ends at once."""
+        if self._leaving:
+            os._exit(128 + number)
+        self._reactor.callFromThread(log.info, "{signal}: leaving", signal=signal.Signals(number).name)
+        self._reactor.callFromThread(self.leave)
+
+    def reload(self) -> None:
+        """Read the configuration anew; a wrong one is logged in one line and changes nothing."""
+        try:
+            config = self._options.load()
+            self._node.reload(config)
+        except PositronError as error:
+            log.error("the configuration is not reloaded: {error}", error=str(error))
+            return
+        logs.OUTPUT.set_level(config.log_level)
+        log.info("configuration reloaded")
+
+
+def _end(code: int) -> NoReturn:
+    """End the process now, whatever threads or handlers remain, with what was logged written."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    os._exit(code)
+
+
+def makeService(options: Options) -> IService:
+    """The node as twistd runs it; nothing is bound, opened or created yet."""
+    from positron.node import Node
+
+    reactor = _reactor()
+    return Program(reactor, Node(reactor, options.config), options)
