@@ -62,6 +62,7 @@ class Context:
     links: Links = field(factory=Links)
     actions: list[Action] = field(factory=list)
     counters: dict[str, int] = field(factory=dict)
+    marks: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.network_id = network_id_of(self.parameters.network)
@@ -101,6 +102,11 @@ class Context:
     def remember(self, record: Record, mark: int = 0) -> None:
         """Hand a record to the store."""
         self.actions.append(Remember(record, mark))
+
+    def next_mark(self) -> int:
+        """A new mark for `remember`, higher than every one before."""
+        self.marks += 1
+        return self.marks
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter; counters are names of `positron.core.swarm`'s statistics."""

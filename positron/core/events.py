@@ -60,6 +60,14 @@ class Received:
 
 
 @define
+class Congested:
+    """Over 256 KiB wait in the send queue of `link`: announce to it instead of pushing, until `Drained`."""
+
+    link: int
+    queued: int
+
+
+@define
 class Drained:
     """The send queue of `link` is below its low-water mark again. `queued` bytes are still in it."""
 
@@ -181,6 +189,7 @@ Event: TypeAlias = (
     | Disconnected
     | DialFailed
     | Received
+    | Congested
     | Drained
     | Publish
     | SendDirect

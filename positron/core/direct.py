@@ -1,0 +1,194 @@
+"""Direct messages: sealed to one node, acknowledged by it, over the link if there is one, else flooded.
+
+The plaintext begins with author, recipient, epoch and seq and is checked against the header, so a sealed text cannot
+be lifted into another header. A RECEIPT is signed by the recipient and sent once the message is on disk. The sender
+and the recipient keep a message; relays carry it for seconds, by PUSH only, and never announce it. That the
+recipient's id and the size are public is said in the docs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from attrs import define
+
+from positron.core.context import Context
+from positron.core.envelope import DIRECT, MAX_LIFETIME_MS, RECEIPT, Envelope
+from positron.core.events import Deliver, Settle
+from positron.core.identity import seal
+from positron.core.records import EnvelopeKept
+from positron.core.sequences import Sequences
+from positron.errors import DeliveryTimeout, UnknownPeer
+
+_BINDING = struct.Struct(">32s32sQQ")
+RECEIPT_LIFETIME_MS = 60_000
+MAX_WAITING = 4096
+"""Direct messages in flight from this node; beyond it `send` fails at once."""
+
+
+@define
+class _Sent:
+    token: int
+    at: float
+    due: float
+    recipient: bytes
+
+
+@define
+class Acknowledged:
+    """The result of a `SendDirect`: the recipient has it on disk. `seq` counts per recipient."""
+
+    epoch: int
+    seq: int
+    rtt: float
+
+
+class Direct:
+    """Sends, receives and acknowledges sealed messages. The owner calls `tick` at `deadline`."""
+
+    def __init__(
+        self,
+        context: Context,
+        sequences: Sequences,
+        flood: Callable[[Envelope], None],
+    ) -> None:
+        """`flood` sends an envelope of our own: over the recipient's link, else to every link."""
+        self._context = context
+        self._sequences = sequences
+        self._flood = flood
+        self._next_seq: dict[tuple[int, bytes], int] = {}
+        self._sent: dict[bytes, tuple[_Sent, int]] = {}
+        self._unstored: dict[int, Envelope] = {}
+
+    @property
+    def deadline(self) -> float:
+        """When the next sender gives up waiting."""
+        return min((sent.due for sent, _ in self._sent.values()), default=float("inf"))
+
+    def send(self, token: int, recipient: bytes, payload: bytes, timeout: float) -> None:
+        """Seal `payload` to `recipient` and send it; settles `token` on its receipt or after `timeout` seconds."""
+        context = self._context
+        if len(self._sent) >= MAX_WAITING:
+            context.actions.append(Settle(token, error=DeliveryTimeout("too many direct messages are in flight")))
+            return
+        seq = self._sequence(DIRECT, recipient)
+        binding = _BINDING.pack(context.me.node_id, recipient, context.epoch, seq)
+        try:
+            body = seal(recipient, binding + payload)
+        except ValueError:
+            context.actions.append(Settle(token, error=UnknownPeer("that is not the id of any node")))
+            return
+        lifetime = min(max(1, int(timeout * 1000)), MAX_LIFETIME_MS)
+        envelope = self._seal(DIRECT, recipient, seq, body, lifetime)
+        self._sent[envelope.id] = (_Sent(token, context.now, context.now + timeout, recipient), seq)
+        self._remember(envelope)
+        self._flood(envelope)
+
+    def _sequence(self, kind: int, recipient: bytes) -> int:
+        seq = self._next_seq.get((kind, recipient), 0) + 1
+        self._next_seq[kind, recipient] = seq
+        return seq
+
+    def _seal(self, kind: int, recipient: bytes, seq: int, body: bytes, lifetime_ms: int) -> Envelope:
+        context = self._context
+        return context.sealer.seal(
+            context.me,
+            kind,
+            epoch=context.epoch,
+            seq=seq,
+            created_ms=context.wall_ms,
+            expires_ms=context.wall_ms + lifetime_ms,
+            ttl=context.parameters.ttl,
+            body=body,
+            recipient=recipient,
+        )
+
+    # --------------------------------------------------------------------------------------------- receiving
+
+    def received(self, envelope: Envelope, hops: int, introduced_by: bytes) -> bool:
+        """A verified sealed envelope came. True if it was for us; it is not to be relayed then.
+
+        Messages that cannot be opened or whose plaintext belongs to another header are counted as malformed; the
+        link is not to blame, for it cannot look inside.
+        """
+        if envelope.recipient != self._context.me.node_id:
+            return False
+        self._sequences.accept(envelope, [], hops, introduced_by, live=True)
+        if envelope.kind == RECEIPT:
+            self._acknowledged(envelope)
+        else:
+            self._open(envelope, hops)
+        return True
+
+    def _open(self, envelope: Envelope, hops: int) -> None:
+        context = self._context
+        plaintext = context.me.open_sealed(envelope.body)
+        binding = _BINDING.pack(envelope.author, envelope.recipient, envelope.epoch, envelope.seq)
+        if plaintext is None or not plaintext.startswith(binding):
+            context.count("rejected:malformed")
+            return
+        payload = plaintext[len(binding) :]
+        context.count("direct_received")
+        context.actions.append(
+            Deliver(
+                envelope.author,
+                envelope.epoch,
+                envelope.seq,
+                envelope.created_ms,
+                context.wall,
+                hops,
+                [("", payload)],
+                direct=True,
+            )
+        )
+        mark = self._remember(envelope, hops)
+        self._unstored[mark] = envelope
+
+    def _remember(self, envelope: Envelope, hops: int = 0) -> int:
+        context = self._context
+        mark = context.next_mark()
+        context.remember(
+            EnvelopeKept(
+                envelope.id,
+                envelope.raw,
+                envelope.author,
+                envelope.kind,
+                envelope.epoch,
+                envelope.seq,
+                envelope.count,
+                envelope.created_ms,
+                envelope.expires_ms,
+                context.wall,
+                hops,
+                (),
+                envelope.recipient,
+            ),
+            mark,
+        )
+        return mark
+
+    def stored(self, mark: int) -> None:
+        """Everything up to `mark` is on disk: acknowledge what that covers."""
+        for key in [key for key in self._unstored if key <= mark]:
+            envelope = self._unstored.pop(key)
+            seq = self._sequence(RECEIPT, envelope.author)
+            self._flood(self._seal(RECEIPT, envelope.author, seq, envelope.id, RECEIPT_LIFETIME_MS))
+
+    def _acknowledged(self, receipt: Envelope) -> None:
+        waiting = self._sent.get(receipt.body)
+        if waiting is None or waiting[0].recipient != receipt.author:
+            return
+        sent, seq = self._sent.pop(receipt.body)
+        self._context.actions.append(
+            Settle(sent.token, Acknowledged(self._context.epoch, seq, self._context.now - sent.at))
+        )
+
+    def tick(self) -> None:
+        """Tell senders whose time is over."""
+        now = self._context.now
+        for key in [key for key, (sent, _) in self._sent.items() if sent.due <= now]:
+            sent, _ = self._sent.pop(key)
+            linked = sent.recipient in self._context.links.up
+            why = "it is linked but did not answer" if linked else "there is no link to it, and no relay reached it"
+            self._context.actions.append(Settle(sent.token, error=DeliveryTimeout(f"no receipt: {why}")))

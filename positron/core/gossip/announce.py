@@ -1,0 +1,89 @@
+"""HAVE in three speeds: at once to my sources, after 25 ms to six others, within a second to everybody else.
+
+A HAVE also says "do not send it to me", so the ones to my sources spare their pushes. The later two are batches, and
+may be dropped when a link's queue is full: anti-entropy says the same again later.
+"""
+
+from __future__ import annotations
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.gossip.holdings import Holdings, Spread
+from positron.core.gossip.state import LinkGossip
+
+BATCH_SECONDS = 0.025
+BATCH_LINKS = 6
+DIGEST_SECONDS = 1.0
+
+
+class Announcer:
+    """Owns the batches; the owner calls `tick` at `deadline`."""
+
+    def __init__(self, context: Context, holdings: Holdings, states: dict[int, LinkGossip]) -> None:
+        self._context = context
+        self._holdings = holdings
+        self._states = states
+        self._digest: list[bytes] = []
+        self._batch_due = float("inf")
+        self._digest_due = float("inf")
+
+    @property
+    def deadline(self) -> float:
+        """When the next batch or digest is due."""
+        return min(self._batch_due, self._digest_due)
+
+    def announce(self, spread: Spread) -> None:
+        """A new envelope is held: tell every link that has not shown it, each at its speed."""
+        envelope_id = spread.envelope.id
+        now = self._context.now
+        others: list[LinkGossip] = []
+        for number, state in self._states.items():
+            if number in spread.shown or number in spread.told:
+                continue
+            if state.source:
+                self.have(state, [envelope_id], droppable=False)
+                spread.told.add(number)
+            else:
+                others.append(state)
+        if not others:
+            return
+        if len(others) > BATCH_LINKS:
+            self._digest.append(envelope_id)
+            self._digest_due = min(self._digest_due, now + DIGEST_SECONDS)
+            others = self._context.rng.sample(others, BATCH_LINKS)
+        for state in others:
+            state.announce.append(envelope_id)
+        self._batch_due = min(self._batch_due, now + BATCH_SECONDS)
+
+    def have(self, state: LinkGossip, ids: list[bytes], droppable: bool = True) -> None:
+        """Tell one link of these ids, and remember that it may ask for them."""
+        for envelope_id in ids:
+            state.offer(envelope_id)
+        for start in range(0, len(ids), messages.MAX_IDS):
+            joined = b"".join(ids[start : start + messages.MAX_IDS])
+            self._context.send(state.link, messages.Have(joined), droppable)
+
+    def tick(self) -> None:
+        """Send what is due."""
+        now = self._context.now
+        if now >= self._batch_due:
+            self._batch_due = float("inf")
+            for state in self._states.values():
+                self._flush(state, state.announce)
+                state.announce = []
+        if now >= self._digest_due:
+            self._digest_due = float("inf")
+            digest, self._digest = self._digest, []
+            for state in self._states.values():
+                self._flush(state, digest)
+
+    def _flush(self, state: LinkGossip, ids: list[bytes]) -> None:
+        number = state.link.number
+        fresh = []
+        for envelope_id in ids:
+            spread = self._holdings.recent.get(envelope_id)
+            if spread is not None and number not in spread.shown and number not in spread.told:
+                spread.told.add(number)
+                fresh.append(envelope_id)
+        if fresh:
+            self.have(state, fresh)

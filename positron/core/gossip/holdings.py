@@ -1,0 +1,302 @@
+"""What this node holds and knows of: envelopes in memory and in the store, stubs, and ids it never wants again.
+
+Rule: an id is announced only while its envelope is in memory or in the store, and an id that was refused for good is
+never wanted again. Everything is bounded: by retention, by bytes and by count, whichever is least.
+
+An envelope that is known but not held (refused, muted, pruned, or there was no room) leaves a stub in the index until
+it expires, so that both sides of an anti-entropy exchange agree and fall silent.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Protocol
+
+from attrs import define, field
+
+from positron.core.context import Context
+from positron.core.envelope import BROADCAST, Envelope
+from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry, StateKept, StubKept
+
+MAX_SEEN = 131_072
+"""Ids remembered without their envelope, in two generations."""
+
+MAX_ENVELOPES = 65_536
+MAX_INDEX = 2 * MAX_ENVELOPES
+"""Envelopes and stubs together; beyond it the floor rises."""
+
+RECENT_SECONDS = 10.0
+RECENT_BYTES = 32 * 1024 * 1024
+EXPIRY_BATCH = 500
+WINDOW_SLACK_MS = 10_000
+"""The floor lies this much above the edge of retention, so that what is about to expire is not reconciled."""
+
+
+class Index(Protocol):
+    """The sorted set of (created_ms, id) that anti-entropy reconciles (`positron.core.sync`)."""
+
+    def add(self, created_ms: int, envelope_id: bytes) -> object:
+        """Put an id in."""
+
+    def discard(self, created_ms: int, envelope_id: bytes) -> object:
+        """Take an id out, if it is there."""
+
+
+@define(eq=False)
+class Spread:
+    """How one envelope of the last seconds is spreading. `shown`: links that showed it; `told`: that we told."""
+
+    envelope: Envelope
+    hops: int
+    first: float
+    shown: set[int] = field(factory=set)
+    told: set[int] = field(factory=set)
+
+
+class Holdings:
+    """See the module. The owner calls `tick` about once a second."""
+
+    def __init__(self, context: Context, index: Index) -> None:
+        self._context = context
+        self._index = index
+        self.known: dict[bytes, IndexEntry] = {}
+        self.recent: dict[bytes, Spread] = {}
+        self.storing = True
+        self.bytes = 0
+        self.envelopes = 0
+        self.floor_ms = 0
+        self._recent_bytes = 0
+        self._young: dict[bytes, None] = {}
+        self._old: dict[bytes, None] = {}
+        self._by_author: dict[bytes, int] = {}
+        self._count_by_author: dict[bytes, int] = {}
+        self._expiry: list[tuple[int, bytes]] = []
+        self._pending_drop: list[bytes] = []
+
+    def load(self, entries: Iterable[IndexEntry], state: dict[str, str]) -> None:
+        """Take over what the store held. A floor ahead of the clock is dropped."""
+        for entry in entries:
+            self._insert(entry)
+        floor = int(state.get("floor_ms", "0"))
+        self.floor_ms = floor if floor <= self._context.wall_ms else 0
+        self._raise_floor_by_age()
+
+    # -------------------------------------------------------------------------------------------- questions
+
+    def is_known(self, envelope_id: bytes) -> bool:
+        """Whether this id was seen, is held, or is refused for good."""
+        return envelope_id in self.known or envelope_id in self._young or envelope_id in self._old
+
+    def is_held(self, envelope_id: bytes) -> bool:
+        """Whether the envelope itself is in memory or in the store."""
+        if envelope_id in self.recent:
+            return True
+        entry = self.known.get(envelope_id)
+        return entry is not None and entry.size > 0
+
+    def is_stub(self, envelope_id: bytes) -> bool:
+        """Whether the id is in the index and the envelope is not held: a PUSH may fill it."""
+        entry = self.known.get(envelope_id)
+        return entry is not None and entry.size == 0
+
+    def overlapping(self, envelope: Envelope) -> Envelope | None:
+        """An accepted envelope in memory that claims numbers of this one, other than itself."""
+        for spread in self.recent.values():
+            other = spread.envelope
+            if (
+                other.author == envelope.author
+                and other.epoch == envelope.epoch
+                and other.kind == envelope.kind
+                and other.recipient == envelope.recipient
+                and other.seq <= envelope.last_seq
+                and envelope.seq <= other.last_seq
+                and other.id != envelope.id
+            ):
+                return other
+        return None
+
+    # ---------------------------------------------------------------------------------------------- keeping
+
+    def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Spread:
+        """Hold an accepted BROADCAST: in memory for 10 s, in the store (or as a stub) for the retention."""
+        size = len(envelope.raw)
+        spread = self._remember_recent(envelope, hops)
+        stored = size if self.storing else 0
+        self._forget(envelope.id)
+        self._insert(
+            IndexEntry(
+                envelope.id, envelope.created_ms, envelope.expires_ms, envelope.author, stored, envelope.kind
+            )
+        )
+        if self.storing:
+            self._context.remember(self._kept(envelope, hops, topics), mark)
+        else:
+            self._context.remember(StubKept(envelope.id, envelope.created_ms, envelope.expires_ms), mark)
+        self._prune()
+        return spread
+
+    def carry(self, envelope: Envelope, hops: int) -> Spread:
+        """Hold a DIRECT or a RECEIPT in memory only, to relay it: never announced, never reconciled."""
+        self.see(envelope.id)
+        return self._remember_recent(envelope, hops)
+
+    def refuse(self, envelope: Envelope) -> None:
+        """Never want this one again; a stub stands for it until it expires."""
+        if self.is_known(envelope.id):
+            return
+        if envelope.kind == BROADCAST and self.floor_ms <= envelope.created_ms <= self._context.wall_ms:
+            self._insert(
+                IndexEntry(envelope.id, envelope.created_ms, envelope.expires_ms, envelope.author, 0)
+            )
+            self._context.remember(StubKept(envelope.id, envelope.created_ms, envelope.expires_ms))
+            self._prune()
+        else:
+            self.see(envelope.id)
+
+    def mute(self, author: bytes) -> None:
+        """Turn everything held of this author into stubs."""
+        for entry in [entry for entry in self.known.values() if entry.author == author and entry.size]:
+            self._to_stub(entry)
+
+    def see(self, envelope_id: bytes) -> None:
+        """Remember an id alone, in two generations of a dict (a set of that size costs 20 ms a collection)."""
+        self._young[envelope_id] = None
+        if len(self._young) >= MAX_SEEN // 2:
+            self._old, self._young = self._young, {}
+
+    def tick(self) -> None:
+        """Let go of what is over: memory after 10 s, envelopes and stubs at their expiry or our retention."""
+        self._trim_recent()
+        self._raise_floor_by_age()
+        now_ms = self._context.wall_ms
+        done = 0
+        while self._expiry and self._expiry[0][0] <= now_ms and done < EXPIRY_BATCH:
+            _, envelope_id = heapq.heappop(self._expiry)
+            entry = self.known.get(envelope_id)
+            if entry is not None and self._ends(entry) <= now_ms:
+                self._drop(entry)
+                done += 1
+        self._flush_drops()
+
+    def ends_now(self, envelope: Envelope) -> bool:
+        """Whether this envelope is past its expiry by our clock."""
+        return envelope.expires_ms <= self._context.wall_ms
+
+    # ---------------------------------------------------------------------------------------------- private
+
+    def _kept(self, envelope: Envelope, hops: int, topics: tuple[str, ...]) -> EnvelopeKept:
+        return EnvelopeKept(
+            envelope.id,
+            envelope.raw,
+            envelope.author,
+            envelope.kind,
+            envelope.epoch,
+            envelope.seq,
+            envelope.count,
+            envelope.created_ms,
+            envelope.expires_ms,
+            self._context.wall,
+            hops,
+            topics,
+            envelope.recipient,
+        )
+
+    def _remember_recent(self, envelope: Envelope, hops: int) -> Spread:
+        spread = Spread(envelope, hops, self._context.now)
+        self.recent[envelope.id] = spread
+        self._recent_bytes += len(envelope.raw)
+        if self._recent_bytes > RECENT_BYTES:
+            self._trim_recent()
+        return spread
+
+    def _trim_recent(self) -> None:
+        edge = self._context.now - RECENT_SECONDS
+        for envelope_id in list(self.recent):
+            spread = self.recent[envelope_id]
+            if spread.first > edge and self._recent_bytes <= RECENT_BYTES:
+                break
+            del self.recent[envelope_id]
+            self._recent_bytes -= len(spread.envelope.raw)
+
+    def _ends(self, entry: IndexEntry) -> int:
+        retention = int(self._context.parameters.retention * 1000)
+        return min(entry.expires_ms, entry.created_ms + retention)
+
+    def _insert(self, entry: IndexEntry) -> None:
+        self.known[entry.id] = entry
+        self._index.add(entry.created_ms, entry.id)
+        heapq.heappush(self._expiry, (self._ends(entry), entry.id))
+        if entry.size:
+            self.envelopes += 1
+            self.bytes += entry.size
+            self._by_author[entry.author] = self._by_author.get(entry.author, 0) + entry.size
+            self._count_by_author[entry.author] = self._count_by_author.get(entry.author, 0) + 1
+
+    def _uncount(self, entry: IndexEntry) -> None:
+        if not entry.size:
+            return
+        self.envelopes -= 1
+        self.bytes -= entry.size
+        self._by_author[entry.author] -= entry.size
+        self._count_by_author[entry.author] -= 1
+        if not self._count_by_author[entry.author]:
+            del self._by_author[entry.author], self._count_by_author[entry.author]
+
+    def _forget(self, envelope_id: bytes) -> None:
+        entry = self.known.pop(envelope_id, None)
+        if entry is not None:
+            self._uncount(entry)
+            self._index.discard(entry.created_ms, entry.id)
+
+    def _drop(self, entry: IndexEntry) -> None:
+        self._forget(entry.id)
+        self._pending_drop.append(entry.id)
+
+    def _flush_drops(self) -> None:
+        for start in range(0, len(self._pending_drop), EXPIRY_BATCH):
+            self._context.remember(EnvelopesDropped(self._pending_drop[start : start + EXPIRY_BATCH]))
+        self._pending_drop.clear()
+
+    def _to_stub(self, entry: IndexEntry) -> None:
+        self._uncount(entry)
+        entry.size = 0
+        self._context.remember(StubKept(entry.id, entry.created_ms, entry.expires_ms))
+
+    def _prune(self) -> None:
+        """Hold to bytes and count: the author holding most of what binds gives up its oldest first."""
+        quota = self._context.parameters.quota * 8 // 10
+        while self.envelopes > MAX_ENVELOPES or self.bytes > quota:
+            held = self._count_by_author if self.envelopes > MAX_ENVELOPES else self._by_author
+            author = max(held, key=lambda key: held[key])
+            self._prune_author(author)
+        if len(self.known) > MAX_INDEX:
+            self._raise_floor_by_count()
+
+    def _prune_author(self, author: bytes) -> None:
+        """Turn the oldest twentieth of what this author holds into stubs, at least one."""
+        entries = [entry for entry in self.known.values() if entry.author == author and entry.size]
+        entries.sort(key=lambda entry: entry.created_ms)
+        for entry in entries[: max(1, len(entries) // 20)]:
+            self._to_stub(entry)
+
+    def _raise_floor_by_age(self) -> None:
+        edge = self._context.wall_ms - int(self._context.parameters.retention * 1000) + WINDOW_SLACK_MS
+        if edge - self.floor_ms > 60_000:
+            self._set_floor(edge)
+        else:
+            self.floor_ms = max(self.floor_ms, edge)
+
+    def _raise_floor_by_count(self) -> None:
+        entries = sorted(self.known.values(), key=lambda entry: entry.created_ms)
+        cut = entries[len(entries) // 20].created_ms + 1
+        for entry in entries:
+            if entry.created_ms >= cut:
+                break
+            self._drop(entry)
+        self._flush_drops()
+        self._set_floor(max(self.floor_ms, cut))
+
+    def _set_floor(self, floor_ms: int) -> None:
+        self.floor_ms = floor_ms
+        self._context.remember(StateKept("floor_ms", str(floor_ms)))

@@ -1,0 +1,125 @@
+"""Sealing what the application publishes: one signature for everything published closely together.
+
+Everything published in one turn of the shell becomes one envelope: a bundle is sealed at the next `tick`, which the
+shell gives at once. When more than two envelopes were sealed in the last 5 ms, sealing waits up to 2 ms, so that a
+loop of awaited publishes bundles too; a lone message goes at once. The node holds its own envelopes to 80 % of what
+receivers allow an author: above that, bundles grow first, and then `publish` waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from positron.core.context import Context
+from positron.core.envelope import (
+    BROADCAST,
+    MAX_BODY,
+    MAX_BUNDLE,
+    MAX_LIFETIME_MS,
+    Entry,
+    Envelope,
+    encode_entries,
+    entry_size,
+)
+from positron.core.events import Published, Sealed, Settle
+
+LATELY = 0.005
+FEW = 2
+WAIT = 0.002
+MAX_OUTBOX = 4096
+"""Messages accepted and not yet sealed; beyond it `publish` waits."""
+
+BODY_SLACK = 8
+"""Bytes of a body that are no entry: the outer array's header."""
+
+
+class Publisher:
+    """The author's side of a broadcast. The owner calls `tick` at `deadline`."""
+
+    def __init__(self, context: Context, originate: Callable[[Envelope, list[Entry], int], None]) -> None:
+        """`originate` spreads a sealed envelope and hands it to the store under a mark."""
+        self._context = context
+        self._originate = originate
+        self._next_seq = 1
+        self._first_unsealed = 1
+        self._outbox: deque[Entry] = deque()
+        self._waiting: deque[tuple[int, list[Entry]]] = deque()
+        self._sealed_at: deque[float] = deque(maxlen=FEW + 1)
+        self._budget = context.parameters.limits.author.paced()
+        self.deadline = float("inf")
+        """When the next bundle is to be sealed."""
+
+    def publish(self, token: int, entries: list[Entry]) -> None:
+        """Accept these messages, or keep them waiting while the outbox is full. Settles `token` on acceptance."""
+        if self._waiting or len(self._outbox) >= MAX_OUTBOX:
+            self._waiting.append((token, entries))
+        else:
+            self._take(token, entries)
+
+    def _take(self, token: int, entries: list[Entry]) -> None:
+        context = self._context
+        first = self._next_seq
+        self._next_seq += len(entries)
+        self._outbox.extend(entries)
+        context.count("published", len(entries))
+        context.actions.append(Settle(token, Published(context.epoch, first, len(context.links))))
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._outbox:
+            self.deadline = float("inf")
+            return
+        now = self._context.now
+        lately = [at for at in self._sealed_at if now - at < LATELY]
+        due = now + WAIT if len(lately) > FEW else now
+        due = max(due, now + self._budget.wait(now, 1))
+        self.deadline = min(self.deadline, due) if self.deadline > now else due
+
+    def tick(self) -> None:
+        """Seal what is due."""
+        now = self._context.now
+        if now < self.deadline:
+            return
+        self.deadline = float("inf")
+        while self._outbox and self._budget.take(1, now):
+            self._seal(self._next_bundle())
+        while self._waiting and len(self._outbox) < MAX_OUTBOX:
+            self._take(*self._waiting.popleft())
+        self._schedule()
+
+    def flush(self) -> None:
+        """Seal everything now, whatever the budget: this node leaves."""
+        while self._outbox:
+            self._seal(self._next_bundle())
+
+    def _next_bundle(self) -> list[Entry]:
+        bundle: list[Entry] = []
+        size = BODY_SLACK
+        while self._outbox and len(bundle) < MAX_BUNDLE:
+            size += entry_size(*self._outbox[0])
+            if size > MAX_BODY and bundle:
+                break
+            bundle.append(self._outbox.popleft())
+        return bundle
+
+    def _seal(self, bundle: list[Entry]) -> None:
+        context = self._context
+        created_ms = context.wall_ms
+        lifetime = min(int(context.parameters.retention * 1000), MAX_LIFETIME_MS)
+        envelope = context.sealer.seal(
+            context.me,
+            BROADCAST,
+            epoch=context.epoch,
+            seq=self._first_unsealed,
+            count=len(bundle),
+            created_ms=created_ms,
+            expires_ms=created_ms + lifetime,
+            ttl=context.parameters.ttl,
+            body=encode_entries(bundle),
+        )
+        self._first_unsealed += len(bundle)
+        self._sealed_at.append(context.now)
+        mark = context.next_mark()
+        context.actions.append(Sealed(envelope.id, context.epoch, envelope.seq, envelope.count, mark))
+        self._originate(envelope, bundle, mark)

@@ -1,0 +1,249 @@
+"""Asking for what was announced and did not come: pull timers, WANT, MISS, and broken promises.
+
+The first HAVE of an unknown id starts a timer of clamp(mean + 2 dev, 40, 400 ms), where mean and deviation are
+measured over envelopes that came without a pull. Then one announcer at a time is asked, the next after
+2.5 RTT + 60 ms, two at once from the third try (research/gossip.md 2).
+
+Rule: only proof accuses. A link broke its promise if a PING of ours that followed the WANT was answered and the WANT
+was not (links keep order, so no clock and no stall of ours can accuse an honest peer), or if it said MISS right
+after its own HAVE. A timer alone only moves on to the next announcer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from attrs import define, field
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.gossip.holdings import Holdings
+from positron.core.gossip.state import LinkGossip
+
+MAX_PULLS = 4096
+MAX_ANNOUNCERS = 8
+MAX_PULLS_PER_LINK = 256
+PULL_LOW, PULL_HIGH = 0.040, 0.400
+FIRST_MEAN, FIRST_DEV = 0.120, 0.040
+MISS_OFFENDS_WITHIN = 2.0
+GIVE_UP = 10.0
+UNANSWERED_CHECK = 2.0
+FIRST_RTT = 0.1
+WANT_BATCH = 1024
+
+
+@define(eq=False)
+class _Pull:
+    first: float
+    announced: dict[int, float] = field(factory=dict)
+    asked: list[int] = field(factory=list)
+
+
+class Puller:
+    """Owns the pulls; the owner calls `tick` at `deadline`."""
+
+    def __init__(
+        self,
+        context: Context,
+        holdings: Holdings,
+        states: dict[int, LinkGossip],
+        *,
+        rank: Callable[[LinkGossip], tuple[float, float]],
+        broken_promise: Callable[[LinkGossip], None],
+    ) -> None:
+        """`rank` orders announcers, best first; `broken_promise` is told of each proven one."""
+        self._context = context
+        self._holdings = holdings
+        self._states = states
+        self._rank = rank
+        self._broken_promise = broken_promise
+        self._pulls: dict[bytes, _Pull] = {}
+        self._due: list[tuple[float, bytes]] = []
+        self._in_flight: dict[bytes, int] = {}
+        self._check_due = float("inf")
+        self._mean, self._dev = FIRST_MEAN, FIRST_DEV
+        self.last_pull = float("-inf")
+        """When an envelope last had to be asked for."""
+
+    @property
+    def deadline(self) -> float:
+        """When the next timer runs out."""
+        return min(self._due[0][0] if self._due else float("inf"), self._check_due)
+
+    # ---------------------------------------------------------------------------------------------- evidence
+
+    def announced(self, state: LinkGossip, envelope_id: bytes) -> None:
+        """`state`'s link said that it holds an id that we do not know."""
+        pull = self._pulls.get(envelope_id)
+        now = self._context.now
+        if pull is None:
+            if len(self._pulls) >= MAX_PULLS or state.pulls >= MAX_PULLS_PER_LINK:
+                return
+            pull = self._pulls[envelope_id] = _Pull(now)
+            heapq.heappush(self._due, (now + self._delay(), envelope_id))
+        elif state.link.number in pull.announced:
+            return
+        if len(pull.announced) < MAX_ANNOUNCERS and state.pulls < MAX_PULLS_PER_LINK:
+            pull.announced[state.link.number] = now
+            state.pulls += 1
+
+    def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> None:
+        """An anti-entropy exchange showed ids that we lack: ask for them as the link's window allows."""
+        pending = set(state.backlog)
+        state.backlog.extend(
+            envelope_id
+            for envelope_id in ids
+            if envelope_id not in pending
+            and envelope_id not in self._in_flight
+            and not self._holdings.is_known(envelope_id)
+        )
+        self.pump(state)
+
+    def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> tuple[bool, float | None]:
+        """An envelope came on this link. Says whether we had asked for it, and the first evidence of it, if any.
+
+        The second is None for one that came out of nowhere or by anti-entropy.
+        """
+        state.measured(size)
+        asked = state.wanted.pop(envelope_id, None) is not None
+        self._in_flight.pop(envelope_id, None)
+        pull = self._pulls.pop(envelope_id, None)
+        if pull is None:
+            return asked, None
+        self._close(pull)
+        if not pull.asked:
+            self._measure(self._context.now - pull.first)
+        return asked, pull.first
+
+    def _measure(self, delay: float) -> None:
+        error = delay - self._mean
+        self._mean += 0.1 * error
+        self._dev += 0.1 * (abs(error) - self._dev)
+
+    def _delay(self) -> float:
+        return min(PULL_HIGH, max(PULL_LOW, self._mean + 2 * self._dev))
+
+    def _close(self, pull: _Pull) -> None:
+        for number in pull.announced:
+            state = self._states.get(number)
+            if state is not None:
+                state.pulls -= 1
+
+    # ------------------------------------------------------------------------------------------------ asking
+
+    def tick(self) -> None:
+        """Ask for what is due; check old WANTs."""
+        now = self._context.now
+        asks: dict[int, list[bytes]] = {}
+        while self._due and self._due[0][0] <= now:
+            _, envelope_id = heapq.heappop(self._due)
+            pull = self._pulls.get(envelope_id)
+            if pull is not None:
+                self._next(envelope_id, pull, asks)
+        for number, ids in asks.items():
+            self._want(self._states[number], ids)
+        if now >= self._check_due:
+            self._check_unanswered()
+
+    def _next(self, envelope_id: bytes, pull: _Pull, asks: dict[int, list[bytes]]) -> None:
+        now = self._context.now
+        for number in pull.asked:
+            self._verify_promise(number)
+        candidates = [
+            self._states[number]
+            for number in pull.announced
+            if number in self._states and number not in pull.asked and self._states[number].room() > 0
+        ]
+        if not candidates:
+            if now - pull.first > GIVE_UP:
+                self._abandon(envelope_id, pull)
+            else:
+                heapq.heappush(self._due, (now + PULL_HIGH, envelope_id))
+            return
+        candidates.sort(key=self._rank)
+        chosen = candidates[: 2 if len(pull.asked) >= 2 else 1]
+        for state in chosen:
+            pull.asked.append(state.link.number)
+            asks.setdefault(state.link.number, []).append(envelope_id)
+        self.last_pull = now
+        rtt = max(FIRST_RTT if state.link.rtt is None else state.link.rtt for state in chosen)
+        heapq.heappush(self._due, (now + 2.5 * rtt + 0.060, envelope_id))
+
+    def _abandon(self, envelope_id: bytes, pull: _Pull) -> None:
+        del self._pulls[envelope_id]
+        self._in_flight.pop(envelope_id, None)
+        self._close(pull)
+
+    def pump(self, state: LinkGossip) -> None:
+        """Want more of what anti-entropy showed, as far as the window allows."""
+        ids: list[bytes] = []
+        room = min(state.room(), WANT_BATCH)
+        while state.backlog and len(ids) < room:
+            envelope_id = state.backlog.popleft()
+            if envelope_id in self._in_flight or self._holdings.is_known(envelope_id):
+                continue
+            ids.append(envelope_id)
+        if ids:
+            self._want(state, ids)
+
+    def _want(self, state: LinkGossip, ids: list[bytes]) -> None:
+        now = self._context.now
+        for envelope_id in ids:
+            state.wanted[envelope_id] = now
+            self._in_flight[envelope_id] = state.link.number
+        self._context.send(state.link, messages.Want(b"".join(ids)))
+        self._check_due = min(self._check_due, now + UNANSWERED_CHECK)
+
+    # ---------------------------------------------------------------------------------------------- promises
+
+    def _verify_promise(self, number: int) -> None:
+        """Ask the link for a PONG: by then every earlier WANT must have been answered."""
+        state = self._states.get(number)
+        if state is None or state.checks or not state.wanted:
+            return
+        nonce = self._context.ping(state.link)
+        state.checks[nonce] = list(state.wanted)
+
+    def _check_unanswered(self) -> None:
+        now = self._context.now
+        self._check_due = float("inf")
+        for number, state in self._states.items():
+            if not state.wanted:
+                continue
+            if next(iter(state.wanted.values())) <= now - UNANSWERED_CHECK:
+                self._verify_promise(number)
+            self._check_due = now + UNANSWERED_CHECK
+
+    def pong(self, state: LinkGossip, nonce: int) -> None:
+        """A PONG came: whatever was wanted before its PING and was not answered is a broken promise."""
+        broken = [key for key in state.checks.pop(nonce, ()) if key in state.wanted]
+        for envelope_id in broken:
+            self._unanswered(state, envelope_id)
+        if broken:
+            self._broken_promise(state)
+            self.pump(state)
+
+    def missed(self, state: LinkGossip, envelope_id: bytes) -> None:
+        """The link says that it does not hold an id: the next announcer is asked at once."""
+        if state.wanted.get(envelope_id) is None:
+            return
+        pull = self._pulls.get(envelope_id)
+        said = pull.announced.get(state.link.number) if pull else None
+        self._unanswered(state, envelope_id)
+        if said is not None and self._context.now - said <= MISS_OFFENDS_WITHIN:
+            self._broken_promise(state)
+
+    def _unanswered(self, state: LinkGossip, envelope_id: bytes) -> None:
+        state.wanted.pop(envelope_id, None)
+        if self._in_flight.get(envelope_id) == state.link.number:
+            del self._in_flight[envelope_id]
+        if envelope_id in self._pulls:
+            heapq.heappush(self._due, (self._context.now, envelope_id))
+
+    def link_down(self, state: LinkGossip) -> None:
+        """Nothing of what this link was asked will come; ask others."""
+        for envelope_id in list(state.wanted):
+            self._unanswered(state, envelope_id)
+        for pull in self._pulls.values():
+            pull.announced.pop(state.link.number, None)

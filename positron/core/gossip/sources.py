@@ -1,0 +1,180 @@
+"""Receiver-chosen eager push: each node asks `fanout` of its links to push to it, the ones that are first lately.
+
+So every node has exactly that many sources instead of a random number, which is why everyone is reached at a third
+of the copies of a mesh (research/gossip.md 2). A link's lag is how long after the first evidence of an envelope it
+showed the id, as an EWMA; the worst source is swapped for a clearly better link, one a heartbeat.
+
+GRAFT means "push to me". PRUNE with backoff 0 means "push to me no longer", with a backoff "I will not push to you".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.gossip.state import LinkGossip
+
+MAX_PUSHED = 12
+"""Links that may graft us; above it only one that has no other link."""
+
+BACKOFF_SECONDS = 30
+LAG_CAP = 0.8
+LAG_WEIGHT = 0.2
+WASTE_WEIGHT = 0.05
+WASTEFUL = 0.9
+QUIET_SECONDS = 30.0
+GOOD_ENOUGH = 0.3
+"""A first-hand score below this is no eager source."""
+
+
+class Sources:
+    """Owns who pushes to us and to whom we push; the owner calls `tick` at `deadline`."""
+
+    def __init__(
+        self,
+        context: Context,
+        states: dict[int, LinkGossip],
+        *,
+        first_hand: Callable[[bytes], float],
+        last_pull: Callable[[], float],
+    ) -> None:
+        """`first_hand` is the score of a node id; `last_pull` says when an envelope last had to be asked for."""
+        self._context = context
+        self._states = states
+        self._first_hand = first_hand
+        self._last_pull = last_pull
+        self._wanted = context.parameters.fanout
+        self.deadline = 0.0
+        """When the next heartbeat is due."""
+
+    # ------------------------------------------------------------------------------------------- what we hear
+
+    def graft(self, state: LinkGossip, message: messages.Graft) -> None:
+        """The link asks us to push to it."""
+        pushed = sum(1 for other in self._states.values() if other.pushes and other is not state)
+        if pushed >= MAX_PUSHED and not message.only:
+            self._context.send(state.link, messages.Prune(BACKOFF_SECONDS))
+            return
+        state.pushes = True
+        state.rank = message.rank
+
+    def prune(self, state: LinkGossip, message: messages.Prune) -> None:
+        """The link wants no more pushes, or will give none."""
+        if message.backoff == 0:
+            state.pushes = False
+            return
+        state.source = False
+        state.backoff_until = self._context.now + max(BACKOFF_SECONDS, message.backoff)
+        self.fill()
+
+    def showed(self, state: LinkGossip, delay: float) -> None:
+        """The link showed an id `delay` seconds after its first evidence."""
+        state.lag += (min(LAG_CAP, max(0.0, delay)) - state.lag) * LAG_WEIGHT
+
+    def pushed(self, state: LinkGossip, duplicate: bool) -> None:
+        """The link pushed an envelope unasked; whether we had it already."""
+        state.waste += ((1.0 if duplicate else 0.0) - state.waste) * WASTE_WEIGHT
+
+    def pulled(self, state: LinkGossip) -> None:
+        """An envelope had to be asked for and this link gave it: it is a source from now on."""
+        for other in self._states.values():
+            if other.source:
+                self.showed(other, 0.5)
+        self._wanted = self._context.parameters.fanout
+        if not state.source and self._count() < self._context.parameters.fanout + 2:
+            self._graft(state)
+
+    def link_up(self, state: LinkGossip) -> None:
+        """A link came up; its lag starts at three quarters of its round trip."""
+        if state.link.rtt is not None:
+            state.lag = min(LAG_CAP, 0.75 * state.link.rtt)
+        if self._count() < self._wanted:
+            self._graft(state)
+
+    def link_down(self) -> None:
+        """A link is gone: choose another source at once if it was one."""
+        self.fill()
+
+    # ------------------------------------------------------------------------------------------------ choice
+
+    def fill(self) -> None:
+        """Graft the best candidates until there are `fanout` sources."""
+        for state in self._candidates():
+            if self._count() >= self._wanted:
+                break
+            self._graft(state)
+
+    def tick(self) -> None:
+        """One heartbeat, jittered: trim, swap the worst, keep an outbound source, and save in small networks."""
+        interval = self._context.parameters.heartbeat_interval
+        self.deadline = self._context.now + interval * (0.9 + 0.2 * self._context.rng.random())
+        self._economise()
+        for state in [state for state in self._states.values() if state.source and not self._good(state)]:
+            if self._count() > 1:
+                self._release(state)
+        self.fill()
+        while self._count() > self._wanted:
+            self._release(self._worst())
+        self._swap()
+        self._keep_outbound()
+
+    def _swap(self) -> None:
+        candidates = self._candidates()
+        if not candidates or not self._count():
+            return
+        worst, best = self._worst(), candidates[0]
+        if best.lag < 0.7 * worst.lag - 0.010:
+            self._release(worst)
+            self._graft(best)
+
+    def _keep_outbound(self) -> None:
+        """At least one source is a link that we chose to dial: inbound links are an attacker's to make."""
+        sources = [state for state in self._states.values() if state.source]
+        if not sources or any(state.link.outbound for state in sources):
+            return
+        outbound = [state for state in self._candidates() if state.link.outbound]
+        if outbound:
+            if len(sources) >= self._wanted:
+                self._release(self._worst())
+            self._graft(outbound[0])
+
+    def _economise(self) -> None:
+        """In a small network: fewer sources while nearly all that the last one pushes is waste and nobody pulls."""
+        now = self._context.now
+        if now - self._last_pull() < QUIET_SECONDS:
+            self._wanted = self._context.parameters.fanout
+            return
+        sources = sorted((state for state in self._states.values() if state.source), key=lambda s: s.lag)
+        if len(sources) > 1 and sources[-1].waste > WASTEFUL:
+            self._wanted = max(1, len(sources) - 1)
+
+    def _candidates(self) -> list[LinkGossip]:
+        """Links that may become sources, best first; a newcomer is not chosen while it would be the only one."""
+        now = self._context.now
+        states = [
+            state
+            for state in self._states.values()
+            if not state.source and state.backoff_until <= now and self._good(state)
+        ]
+        states.sort(key=lambda state: state.lag)
+        return states
+
+    def _good(self, state: LinkGossip) -> bool:
+        return self._first_hand(state.link.node_id) >= GOOD_ENOUGH
+
+    def _count(self) -> int:
+        return sum(1 for state in self._states.values() if state.source)
+
+    def _worst(self) -> LinkGossip:
+        return max((state for state in self._states.values() if state.source), key=lambda state: state.lag)
+
+    def _graft(self, state: LinkGossip) -> None:
+        state.source = True
+        state.waste = 0.0
+        rank = sum(1 for other in self._states.values() if other.source and other.lag <= state.lag)
+        self._context.send(state.link, messages.Graft(max(1, min(255, rank)), len(self._states) == 1))
+
+    def _release(self, state: LinkGossip) -> None:
+        state.source = False
+        self._context.send(state.link, messages.Prune(0))

@@ -1,0 +1,348 @@
+"""`Gossip`: an envelope comes in on one link and goes out on the others.
+
+New envelope: keep it, deliver it, push it to every link that grafted us and has not shown the id, announce it to all
+others. Early hops (up to 4) also push to up to 16 links while the measured waste at that hop is low: there are no
+duplicates near the author, so flooding there buys latency for nothing, and the rule finds the depth by itself
+(research/gossip.md 2). `ttl` bounds eager push by hops; beyond it an envelope is only announced, so neither an honest
+limit nor a forged hop count can keep it from anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.envelope import BROADCAST, Entry, Envelope
+from positron.core.events import Fetched, Refused, Send
+from positron.core.gossip.accept import OUTDATED, STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
+from positron.core.gossip.announce import Announcer
+from positron.core.gossip.holdings import Holdings, Index, Spread
+from positron.core.gossip.pull import Puller
+from positron.core.gossip.serve import Server
+from positron.core.gossip.sources import Sources
+from positron.core.gossip.state import LinkGossip, link_gossip
+from positron.core.identity import to_text
+from positron.core.limits import Bucket, Limits
+from positron.core.links import Link
+from positron.core.sequences import Sequences
+
+FLOOD_HOPS = 4
+FLOOD_LINKS = 16
+BIG = 16 * 1024
+"""Above this many bytes only links that ranked us first get a push."""
+
+IGNORED_BELOW = 0.2
+"""A first-hand score below this: its HAVE is ignored."""
+
+
+class Gossip:
+    """The part of the core that spreads envelopes. `states` holds one `LinkGossip` per link that is up."""
+
+    def __init__(
+        self,
+        context: Context,
+        index: Index,
+        sequences: Sequences,
+        *,
+        first_hand: Callable[[bytes], float],
+        score: Callable[[bytes], float],
+        useful: Callable[[Link, Envelope], None],
+        violation: Callable[[Link, str], None],
+        broken_promise: Callable[[Link], None],
+        limits_for: Callable[[Link], Limits],
+        sealed: Callable[[LinkGossip, Envelope, int], None],
+    ) -> None:
+        """The callables are the swarm's: trust asked and told, links cut, sealed envelopes handed on."""
+        self._context = context
+        self._sequences = sequences
+        self._first_hand = first_hand
+        self._useful = useful
+        self._violation = violation
+        self._limits_for = limits_for
+        self._sealed = sealed
+        self.states: dict[int, LinkGossip] = {}
+        self.holdings = Holdings(context, index)
+        self.acceptance = Acceptance(context, self.holdings, sequences)
+        self.announcer = Announcer(context, self.holdings, self.states)
+        self.puller = Puller(
+            context,
+            self.holdings,
+            self.states,
+            rank=lambda state: (-int(score(state.link.node_id) * 10), state.link.rtt or 0.1),
+            broken_promise=lambda state: broken_promise(state.link),
+        )
+        self.sources = Sources(
+            context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
+        )
+        self.server = Server(context, self.holdings, self.states)
+        self._waste = [0.0] * (FLOOD_HOPS + 1)
+        self._evidence: dict[int, Bucket] = {}
+        self._next_housekeeping = 0.0
+
+    # ------------------------------------------------------------------------------------------------- links
+
+    def link_up(self, link: Link) -> LinkGossip:
+        """A link is up: it may become a source, and may ask for what is held."""
+        state = self.states[link.number] = link_gossip(link, self._limits_for(link))
+        self.sources.link_up(state)
+        return state
+
+    def link_down(self, link: Link) -> None:
+        """A link is gone: forget everything about it, ask others for what it owed."""
+        state = self.states.pop(link.number, None)
+        self._evidence.pop(link.number, None)
+        if state is not None:
+            self.puller.link_down(state)
+            self.sources.link_down()
+
+    # ------------------------------------------------------------------------------------------------- PUSH
+
+    def push(self, state: LinkGossip, hops: int, raw: bytes) -> None:
+        """An envelope came; `hops` is what the link said, one less than the links it crossed by now."""
+        state.link.messages_in += 1
+        verdict = self.acceptance.judge(state, raw)
+        envelope = verdict.envelope
+        if envelope is None or verdict.reason in VIOLATIONS:
+            self._refuse(state, verdict)
+            return
+        asked, first = self.puller.arrived(state, envelope.id, len(raw))
+        if not asked:
+            state.envelopes.debit(1, self._context.now)
+            if envelope.author == state.link.node_id:
+                state.author.debit(1, self._context.now)
+            self._measure_waste(state, hops, verdict.reason == "duplicate")
+        if verdict.reason is not None:
+            self._refuse(state, verdict)
+        elif envelope.kind == BROADCAST:
+            self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), asked, first)
+        else:
+            self._sealed(state, envelope, min(hops + 1, 255))
+        if asked:
+            self.puller.pump(state)
+
+    def _accepted(
+        self,
+        state: LinkGossip,
+        envelope: Envelope,
+        entries: list[Entry],
+        hops: int,
+        asked: bool,
+        first: float | None,
+    ) -> None:
+        context = self._context
+        by_sync = asked and first is None
+        context.count("received", envelope.count)
+        state.link.last_useful = context.now
+        spread = self.holdings.keep(envelope, hops, topics_of(entries))
+        if first is not None:
+            spread.first = first
+            self.sources.showed(state, context.now - first)
+            if asked and not state.source:
+                self.sources.pulled(state)
+        spread.shown.add(state.link.number)
+        self._sequences.accept(envelope, entries, hops, state.link.node_id, live=not by_sync)
+        self._useful(state.link, envelope)
+        if not by_sync:
+            self._relay(spread, envelope, hops)
+        self.announcer.announce(spread)
+
+    def _measure_waste(self, state: LinkGossip, hops: int, duplicate: bool) -> None:
+        if state.source:
+            self.sources.pushed(state, duplicate)
+        elif hops < FLOOD_HOPS:
+            self._waste[hops + 1] += ((1.0 if duplicate else 0.0) - self._waste[hops + 1]) * 0.1
+
+    def _refuse(self, state: LinkGossip, verdict: Verdict) -> None:
+        reason, envelope = verdict.reason or "", verdict.envelope
+        self._context.count("rejected:" + reason)
+        if reason in VIOLATIONS:
+            self._violation(state.link, reason)
+            return
+        if envelope is None:
+            return
+        if reason == "duplicate":
+            self._shown(state, envelope.id)
+            return
+        if reason in STUBBED:
+            self.holdings.refuse(envelope)
+        elif reason in OUTDATED:
+            self.holdings.see(envelope.id)
+        if verdict.conflict is not None:
+            self._equivocated(envelope, verdict.conflict, except_for=None)
+        if reason in TOLD and envelope.author == state.link.node_id:
+            self._context.send(state.link, messages.Refused(envelope.id, reason))
+
+    # -------------------------------------------------------------------------------------------- relaying
+
+    def originate(self, envelope: Envelope, entries: list[Entry], mark: int) -> None:
+        """Spread an envelope of our own, already sealed."""
+        spread = self.holdings.keep(envelope, 0, topics_of(entries), mark)
+        self._sequences.accept(envelope, entries, 0, self._context.me.node_id, live=True)
+        self._relay(spread, envelope, 0)
+        self.announcer.announce(spread)
+
+    def relay_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> None:
+        """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl."""
+        spread = self.holdings.carry(envelope, hops)
+        if state is not None:
+            spread.shown.add(state.link.number)
+        if hops >= envelope.ttl:
+            return
+        for other in self._unshown(spread):
+            if state is None or (other.direct.take(1, self._context.now) and self._direct_bytes(other, envelope)):
+                self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
+
+    def _direct_bytes(self, state: LinkGossip, envelope: Envelope) -> bool:
+        return state.direct_bytes.take(len(envelope.raw), self._context.now)
+
+    def _relay(self, spread: Spread, envelope: Envelope, hops: int) -> None:
+        if hops >= envelope.ttl:
+            return
+        unshown = self._unshown(spread)
+        big = len(envelope.raw) > BIG
+        chosen = [
+            state
+            for state in unshown
+            if state.pushes and not state.congested and (not big or state.rank == 1)
+        ]
+        if hops <= FLOOD_HOPS and not big:
+            chosen += self._flood(unshown, hops, len(chosen))
+        frame = messages.push_frame(hops, envelope.raw)
+        for state in chosen:
+            self._push_to(state, spread, frame)
+        self._context.count("relayed" if hops else "pushed", len(chosen))
+
+    def _flood(self, unshown: list[LinkGossip], hops: int, already: int) -> list[LinkGossip]:
+        """More links to push to near the author, as many as the measured waste there allows."""
+        self._waste[hops] *= 0.998
+        share = min(1.0, max(0.0, (0.40 - self._waste[hops]) / 0.10))
+        room = int(FLOOD_LINKS * share) - already
+        if room <= 0:
+            return []
+        others = [state for state in unshown if not state.pushes and not state.congested]
+        if len(others) > room:
+            others = self._context.rng.sample(others, room)
+        return others
+
+    def _unshown(self, spread: Spread) -> list[LinkGossip]:
+        return [
+            state
+            for number, state in self.states.items()
+            if number not in spread.shown and number not in spread.told
+        ]
+
+    def _push_to(self, state: LinkGossip, spread: Spread, frame: bytes) -> None:
+        spread.told.add(state.link.number)
+        state.link.messages_out += 1
+        state.offer(spread.envelope.id)
+        self._context.actions.append(Send(state.link.number, frame))
+
+    # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
+
+    def have(self, state: LinkGossip, message: messages.Have) -> None:
+        """The link announces ids."""
+        ids = split_ids(message.ids)
+        state.have.debit(len(ids), self._context.now)
+        ignored = self._first_hand(state.link.node_id) < IGNORED_BELOW
+        for envelope_id in ids:
+            if self.holdings.is_known(envelope_id):
+                self._shown(state, envelope_id)
+            elif not ignored:
+                self.puller.announced(state, envelope_id)
+
+    def _shown(self, state: LinkGossip, envelope_id: bytes) -> None:
+        spread = self.holdings.recent.get(envelope_id)
+        if spread is not None and state.link.number not in spread.shown:
+            spread.shown.add(state.link.number)
+            self.sources.showed(state, self._context.now - spread.first)
+
+    def want(self, state: LinkGossip, message: messages.Want) -> None:
+        """The link asks for ids."""
+        self.server.want(state, split_ids(message.ids))
+
+    def miss(self, state: LinkGossip, message: messages.Miss) -> None:
+        """The link does not hold ids that we asked for."""
+        for envelope_id in split_ids(message.ids):
+            self.puller.missed(state, envelope_id)
+        self.puller.pump(state)
+
+    def fetched(self, event: Fetched) -> None:
+        """The store answered."""
+        self.server.fetched(event)
+
+    def ping(self, state: LinkGossip, nonce: int) -> bool:
+        """Whether the PONG may go now; if not, it goes after what the link wanted before."""
+        return self.server.may_pong(state, nonce)
+
+    # ---------------------------------------------------------------------------------- evidence and refusals
+
+    def evidence(self, state: LinkGossip, message: messages.Evidence) -> None:
+        """Two envelopes of one author that claim the same numbers: mute it and pass the proof on, once."""
+        bucket = self._evidence.setdefault(state.link.number, Bucket(1, 10))
+        if not bucket.take(1, self._context.now):
+            return
+        proven = self.acceptance.evidence(message.first, message.second)
+        if proven is None or not self._sequences.tracks(proven.author):
+            return
+        second = self._context.sealer.parse(message.second)
+        self._equivocated(second, proven, except_for=state)
+
+    def _equivocated(self, envelope: Envelope, first: Envelope, except_for: LinkGossip | None) -> None:
+        if self.acceptance.is_muted(envelope.author):
+            return
+        self._context.count("equivocations")
+        self.acceptance.mute(envelope.author)
+        self.holdings.mute(envelope.author)
+        frame = messages.encode(messages.Evidence(first.raw, envelope.raw))
+        for state in self.states.values():
+            if state is not except_for:
+                self._context.actions.append(Send(state.link.number, frame))
+
+    def refused(self, state: LinkGossip, message: messages.Refused) -> None:
+        """A neighbour refused an envelope of ours."""
+        self._context.emit(
+            Refused(
+                node_id=to_text(state.link.node_id),
+                reason=message.reason,
+                address=state.link.address,
+                id=message.id.hex(),
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------- time
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` is next needed."""
+        return min(
+            self.announcer.deadline,
+            self.puller.deadline,
+            self.sources.deadline,
+            self.server.deadline,
+            self._sequences.deadline,
+            self._next_housekeeping,
+        )
+
+    def tick(self) -> None:
+        """Do what is due by now."""
+        now = self._context.now
+        self.announcer.tick()
+        self.puller.tick()
+        self.server.tick()
+        self._sequences.tick()
+        if now >= self.sources.deadline:
+            self.sources.tick()
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + 1.0
+            self.holdings.tick()
+
+
+def split_ids(joined: bytes) -> list[bytes]:
+    """The ids in a joined string of them."""
+    return [joined[start : start + 16] for start in range(0, len(joined), 16)]
+
+
+def topics_of(entries: list[Entry]) -> tuple[str, ...]:
+    """The distinct topics of a bundle, in order."""
+    return tuple(dict.fromkeys(topic for topic, _ in entries))

@@ -1,0 +1,91 @@
+"""What gossip keeps about one link. All of it goes when the link goes."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, field
+
+from positron.core.limits import Bucket, Limits
+from positron.core.links import Link
+
+WANT_WINDOW = 256 * 1024
+"""Bytes that may be wanted of one link and not yet be here, counted at the link's mean envelope size."""
+
+FIRST_MEAN = 1024.0
+MAX_OFFERS = 131_072
+SERVED_TWICE = 2
+
+
+@define(eq=False)
+class LinkGossip:
+    """`pushes`: they grafted me, I push to them. `source`: I grafted them, they push to me."""
+
+    link: Link
+    envelopes: Bucket
+    bytes_in: Bucket
+    have: Bucket
+    author: Bucket
+    direct: Bucket
+    direct_bytes: Bucket
+    pushes: bool = False
+    rank: int = 255
+    source: bool = False
+    backoff_until: float = 0.0
+    lag: float = 0.05
+    waste: float = 0.0
+    congested: bool = False
+    mean_size: float = FIRST_MEAN
+    wanted: dict[bytes, float] = field(factory=dict)
+    """Ids asked of this link and not answered yet, and when."""
+    backlog: deque[bytes] = field(factory=deque)
+    """Ids that an anti-entropy exchange showed, to be wanted as the window allows."""
+    offers: dict[bytes, int] = field(factory=dict)
+    """Ids we announced to this link or showed it in an exchange: how often each was served."""
+    fetching: int = 0
+    """Ids wanted by this link that the store is looking up for us."""
+    pongs: list[int] = field(factory=list)
+    """Nonces of PINGs that came while `fetching`: answered after it."""
+    checks: dict[int, list[bytes]] = field(factory=dict)
+    """PINGs sent after a WANT: at their PONG these ids must have been answered."""
+    announce: list[bytes] = field(factory=list)
+    """Ids of the current 25 ms batch."""
+    pulls: int = 0
+    """Pulls for which this link is an announcer, at most 256."""
+    paused_until: float = 0.0
+
+    def offer(self, envelope_id: bytes) -> None:
+        """Remember that this link may ask for the id."""
+        if len(self.offers) >= MAX_OFFERS:
+            for key in list(self.offers)[: MAX_OFFERS // 2]:
+                del self.offers[key]
+        self.offers.setdefault(envelope_id, 0)
+
+    def may_serve(self, envelope_id: bytes) -> bool:
+        """Whether a WANT of this id is to be served: offered before, and not twice already. Counts it."""
+        served = self.offers.get(envelope_id)
+        if served is None or served >= SERVED_TWICE:
+            return False
+        self.offers[envelope_id] = served + 1
+        return True
+
+    def room(self) -> int:
+        """How many more ids may be wanted of this link now."""
+        return max(0, int(WANT_WINDOW / self.mean_size) - len(self.wanted))
+
+    def measured(self, size: int) -> None:
+        """An envelope of this size came on the link."""
+        self.mean_size += (size - self.mean_size) * 0.1
+
+
+def link_gossip(link: Link, limits: Limits) -> LinkGossip:
+    """Fresh state for a link that came up."""
+    return LinkGossip(
+        link,
+        limits.envelopes.bucket(),
+        limits.bytes.bucket(),
+        limits.have.bucket(),
+        limits.author.bucket(),
+        limits.direct.bucket(),
+        limits.direct_bytes.bucket(),
+    )

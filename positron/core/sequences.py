@@ -1,0 +1,344 @@
+"""Which (author, epoch, sequence) was seen, and delivery in each author's order.
+
+Rule: a sequence number is accepted once, ever. What was seen is kept as intervals per epoch, persisted, and outlives
+the envelopes themselves; whatever it would forget is refused as `old` instead.
+
+Order, as promised to the application: per author in sequence order; what arrives early is held back at most 2 s and
+within a budget, then a `Gap` is told and delivery goes on; what fills the gap later is delivered with `late=True` and
+told as `Recovered`.
+"""
+
+from __future__ import annotations
+
+from attrs import Factory, define, field
+
+from positron.core.context import Context
+from positron.core.envelope import BROADCAST, Entry, Envelope
+from positron.core.events import Deliver, Gap, Recovered
+from positron.core.identity import to_text
+from positron.core.limits import Bucket
+from positron.core.records import Intervals, SequencesDropped, SequencesKept
+
+MAX_INTERVALS = 64
+MAX_EPOCHS = 256
+MAX_AUTHORS = 10_000
+HOLD_SECONDS = 2.0
+
+Stream = tuple[bytes, int, bytes]
+"""(author, kind, recipient): a sequence belongs to these three."""
+
+
+def overlaps(intervals: Intervals, low: int, high: int) -> bool:
+    """Whether any number of `low .. high` is in `intervals`."""
+    return any(first <= high and low <= last for first, last in intervals)
+
+
+def insert(intervals: Intervals, low: int, high: int) -> None:
+    """Add `low .. high`, merging what touches. The newest numbers are the common case and cost O(1)."""
+    if intervals and intervals[-1][1] + 1 == low:
+        intervals[-1] = (intervals[-1][0], high)
+        return
+    kept = [pair for pair in intervals if pair[1] + 1 < low or high + 1 < pair[0]]
+    merged = [pair for pair in intervals if not (pair[1] + 1 < low or high + 1 < pair[0])]
+    first = min([low, *(pair[0] for pair in merged)])
+    last = max([high, *(pair[1] for pair in merged)])
+    kept.append((first, last))
+    kept.sort()
+    intervals[:] = kept
+
+
+@define
+class _Held:
+    envelope: Envelope
+    entries: list[Entry]
+    hops: int
+    since: float
+
+
+@define
+class _Epoch:
+    """One epoch of one stream. `next` is the next number to deliver, 0 while all we have is history."""
+
+    seen: Intervals = field(default=Factory(list))
+    next: int = 0
+    first_live: int = 0
+    held: dict[int, _Held] = field(default=Factory(dict))
+
+
+@define
+class _Author:
+    """One stream: its epochs, oldest first, the newest creation time accepted, and who introduced it when."""
+
+    epochs: dict[int, _Epoch] = field(default=Factory(dict))
+    floor_epoch: int = 0
+    touched_ms: int = 0
+    introduced_by: bytes = b""
+    introduced_at: float = 0.0
+    held_bytes: int = 0
+    held_count: int = 0
+
+
+class Sequences:
+    """The seen sequences of every author, and the hold-back queue of those that came early."""
+
+    def __init__(self, context: Context, *, first_start_ms: int) -> None:
+        """`first_start_ms`: when this node first started; epochs that began later are owed from number 1."""
+        self._context = context
+        self._first_start_ms = first_start_ms
+        self._streams: dict[Stream, _Author] = {}
+        self._dirty: dict[tuple[Stream, int], None] = {}
+        self._waiting: dict[tuple[Stream, int], float] = {}
+        self._held_bytes = 0
+        self._limits = context.parameters.limits
+        self._introductions: dict[bytes, Bucket] = {}
+
+    def load(self, kept: list[SequencesKept], dropped: list[SequencesDropped]) -> None:
+        """Take over what the store held. What is missing below the newest number counts as announced gaps."""
+        for record in kept:
+            stream = (record.author, record.kind, record.recipient)
+            author = self._streams.setdefault(stream, _Author())
+            seen = sorted((low, high) for low, high in record.seen)
+            live = record.first_live or record.epoch >= self._first_start_ms
+            author.epochs[record.epoch] = _Epoch(
+                seen, seen[-1][1] + 1 if seen and live else 0, record.first_live
+            )
+            author.touched_ms = max(author.touched_ms, record.touched_ms)
+        for floor in dropped:
+            stream = (floor.author, floor.kind, floor.recipient)
+            author = self._streams.setdefault(stream, _Author())
+            author.floor_epoch = max(author.floor_epoch, floor.floor_epoch)
+            author.touched_ms = max(author.touched_ms, self._context.wall_ms)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    @property
+    def deadline(self) -> float:
+        """When the oldest held envelope has waited long enough; infinity if none waits."""
+        return min(self._waiting.values(), default=float("inf"))
+
+    def tracks(self, author: bytes) -> bool:
+        """Whether any broadcast of this author was ever accepted here."""
+        return (author, BROADCAST, b"") in self._streams
+
+    @property
+    def gaps_open(self) -> int:
+        """Streams that are waiting for an earlier number at present."""
+        return len(self._waiting)
+
+    def judge(self, envelope: Envelope, introduced_by: bytes, exempt: bool = False) -> str | None:
+        """Why this envelope's numbers cannot be accepted: `old`, `replay`, `budget`; None if they are new.
+
+        `introduced_by` is the node id of the link it came on: a link may introduce only so many new authors, the rest
+        is left to anti-entropy, which is `exempt`.
+        """
+        stream = (envelope.author, envelope.kind, envelope.recipient)
+        author = self._streams.get(stream)
+        if author is None:
+            return None if exempt or self._may_introduce(introduced_by) else "budget"
+        if envelope.epoch <= author.floor_epoch:
+            return "old"
+        epoch = author.epochs.get(envelope.epoch)
+        if epoch is not None and overlaps(epoch.seen, envelope.seq, envelope.last_seq):
+            return "replay"
+        return None
+
+    def accept(
+        self, envelope: Envelope, entries: list[Entry], hops: int, introduced_by: bytes, *, live: bool
+    ) -> None:
+        """Mark a verified envelope seen and deliver what is now in order.
+
+        `live`: it came by PUSH or HAVE, not by anti-entropy.
+        """
+        stream = (envelope.author, envelope.kind, envelope.recipient)
+        author = self._streams.get(stream)
+        if author is None:
+            author = self._introduce(stream, introduced_by)
+        author.touched_ms = max(author.touched_ms, envelope.created_ms)
+        epoch = author.epochs.get(envelope.epoch)
+        if epoch is None:
+            epoch = author.epochs[envelope.epoch] = _Epoch()
+            if envelope.epoch >= self._first_start_ms:
+                epoch.next = 1
+        insert(epoch.seen, envelope.seq, envelope.last_seq)
+        if live and not epoch.first_live:
+            epoch.first_live = envelope.seq
+            epoch.next = epoch.next or envelope.seq
+        self._bound(stream, author, epoch, envelope.epoch)
+        self._dirty[stream, envelope.epoch] = None
+        if envelope.kind == BROADCAST:
+            self._order(stream, author, epoch, envelope, entries, hops)
+
+    def _order(
+        self,
+        stream: Stream,
+        author: _Author,
+        epoch: _Epoch,
+        envelope: Envelope,
+        entries: list[Entry],
+        hops: int,
+    ) -> None:
+        owed_from = 1 if envelope.epoch >= self._first_start_ms else epoch.first_live
+        if epoch.next == 0 or envelope.seq < owed_from:
+            self._deliver(envelope, entries, hops, history=True)
+        elif envelope.seq == epoch.next:
+            self._deliver(envelope, entries, hops)
+            epoch.next = envelope.last_seq + 1
+            self._release(stream, author, epoch, envelope.epoch)
+        elif envelope.seq < epoch.next:
+            self._deliver(envelope, entries, hops, late=True)
+            self._context.count("recovered", envelope.count)
+            self._context.emit(
+                Recovered(
+                    author=to_text(envelope.author),
+                    epoch=envelope.epoch,
+                    first_seq=envelope.seq,
+                    last_seq=envelope.last_seq,
+                )
+            )
+        else:
+            self._hold(stream, author, epoch, _Held(envelope, entries, hops, self._context.now))
+
+    def _hold(self, stream: Stream, author: _Author, epoch: _Epoch, held: _Held) -> None:
+        size = len(held.envelope.raw)
+        epoch.held[held.envelope.seq] = held
+        author.held_count += 1
+        author.held_bytes += size
+        self._held_bytes += size
+        self._waiting.setdefault((stream, held.envelope.epoch), held.since + HOLD_SECONDS)
+        if (
+            author.held_count > self._limits.held_envelopes
+            or author.held_bytes > self._limits.held_bytes
+            or self._held_bytes > self._limits.held_bytes_all
+        ):
+            self._skip(stream, author, epoch, held.envelope.epoch)
+
+    def _release(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
+        """Deliver what was held and is now in order."""
+        while epoch.held:
+            held = epoch.held.pop(epoch.next, None)
+            if held is None:
+                break
+            size = len(held.envelope.raw)
+            author.held_count -= 1
+            author.held_bytes -= size
+            self._held_bytes -= size
+            self._deliver(held.envelope, held.entries, held.hops)
+            epoch.next = held.envelope.last_seq + 1
+        if epoch.held:
+            oldest = min(held.since for held in epoch.held.values())
+            self._waiting[stream, number] = oldest + HOLD_SECONDS
+        else:
+            self._waiting.pop((stream, number), None)
+
+    def _skip(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
+        """Stop waiting for what is missing before the earliest held: tell the gap and go on behind it."""
+        first = min(epoch.held)
+        self._context.count("gaps")
+        self._context.emit(
+            Gap(author=to_text(stream[0]), epoch=number, first_seq=epoch.next, last_seq=first - 1)
+        )
+        epoch.next = first
+        self._release(stream, author, epoch, number)
+
+    def _deliver(
+        self, envelope: Envelope, entries: list[Entry], hops: int, *, late: bool = False, history: bool = False
+    ) -> None:
+        self._context.actions.append(
+            Deliver(
+                envelope.author,
+                envelope.epoch,
+                envelope.seq,
+                envelope.created_ms,
+                self._context.wall,
+                hops,
+                entries,
+                late,
+                history,
+            )
+        )
+
+    def tick(self) -> None:
+        """Give up on gaps whose time is over."""
+        now = self._context.now
+        for stream, number in [key for key, due in self._waiting.items() if due <= now]:
+            author = self._streams[stream]
+            self._skip(stream, author, author.epochs[number], number)
+
+    def flush(self) -> None:
+        """Hand the changed intervals to the store; the swarm calls it once at the end of each event."""
+        for stream, number in self._dirty:
+            author = self._streams.get(stream)
+            epoch = author.epochs.get(number) if author else None
+            if author and epoch:
+                self._context.remember(
+                    SequencesKept(*stream, number, list(epoch.seen), epoch.first_live, author.touched_ms)
+                )
+        self._dirty.clear()
+
+    # ------------------------------------------------------------------------------------------------ bounds
+
+    def _bound(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
+        """Keep 64 intervals an epoch and 256 epochs a stream; what is forgotten is refused from then on."""
+        while len(epoch.seen) > MAX_INTERVALS:
+            (first, _), (_, last) = epoch.seen[0], epoch.seen[1]
+            epoch.seen[:2] = [(first, last)]
+        if len(author.epochs) > MAX_EPOCHS:
+            oldest = min(key for key in author.epochs if key != number)
+            self._forget_epochs(stream, author, oldest)
+
+    def _forget_epochs(self, stream: Stream, author: _Author, floor: int) -> None:
+        author.floor_epoch = max(author.floor_epoch, floor)
+        for number in [key for key in author.epochs if key <= floor]:
+            for held in author.epochs.pop(number).held.values():
+                author.held_count -= 1
+                author.held_bytes -= len(held.envelope.raw)
+                self._held_bytes -= len(held.envelope.raw)
+            self._waiting.pop((stream, number), None)
+            self._dirty.pop((stream, number), None)
+        self._context.remember(SequencesDropped(*stream, author.floor_epoch))
+        for number in author.epochs:
+            self._dirty[stream, number] = None
+
+    def _may_introduce(self, node_id: bytes) -> bool:
+        bucket = self._introductions.get(node_id)
+        if bucket is None:
+            bucket = self._introductions[node_id] = self._limits.new_authors.bucket()
+        return bucket.take(1, self._context.now)
+
+    def link_down(self) -> None:
+        """Forget the budgets that are full again; a reconnect must not refill one."""
+        now = self._context.now
+        for node_id, bucket in list(self._introductions.items()):
+            if bucket.level(now) >= bucket.burst:
+                del self._introductions[node_id]
+
+    def _introduce(self, stream: Stream, node_id: bytes) -> _Author:
+        if len(self._streams) >= MAX_AUTHORS:
+            self._make_room()
+        author = _Author(introduced_by=node_id, introduced_at=self._context.now)
+        self._streams[stream] = author
+        return author
+
+    def _make_room(self) -> None:
+        """First whoever said nothing within retention; else the youngest author of the link that brought most."""
+        edge = self._context.wall_ms - int(self._context.parameters.retention * 1000) - 60_000
+        stale = [stream for stream, author in self._streams.items() if author.touched_ms < edge]
+        if stale:
+            for stream in stale:
+                self._drop(stream)
+            return
+        counts: dict[bytes, int] = {}
+        for author in self._streams.values():
+            counts[author.introduced_by] = counts.get(author.introduced_by, 0) + 1
+        most = max(counts, key=lambda key: counts[key])
+        youngest = max(
+            (stream for stream, author in self._streams.items() if author.introduced_by == most),
+            key=lambda stream: self._streams[stream].introduced_at,
+        )
+        self._drop(youngest)
+
+    def _drop(self, stream: Stream) -> None:
+        author = self._streams.pop(stream)
+        if author.epochs:
+            self._forget_epochs(stream, author, max(author.epochs))
