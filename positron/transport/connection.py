@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
@@ -364,15 +364,13 @@ def describe(reason: Failure) -> str:
     error = reason.value
     if isinstance(error, ConnectionDone):
         return "closed by peer"
-    if isinstance(error, ConnectionClosed):
-        return "connection lost"
     if isinstance(error, SSL.Error):
         # OpenSSL's error queue: (library, function, reason), the last being the innermost. All are constants of
         # OpenSSL, the alerts a peer can send among them.
         queue = error.args[0] if error.args else None
         text = queue[-1][-1] if isinstance(queue, list) and queue else ""
         return f"TLS failure: {text}" if text else "TLS failure"
-    return f"failed: {type(error).__name__}"
+    return "connection lost"
 
 
 def _tune(raw: object) -> None:

@@ -72,9 +72,11 @@ def node_id(number):
 
 
 class Pair:
-    """Client 1 dials server 2 over a pipe. `client` and `server` are the owners."""
+    """Client 1, or any protocol `dialler`, dials server 2 over a pipe. `client` and `server` are the owners."""
 
-    def __init__(self, expected=None, client_tls=None, server_tls=None, client=None, server=None):
+    def __init__(
+        self, expected=None, client_tls=None, server_tls=None, client=None, server=None, dialler=None
+    ):
         self.wires = Wires()
         self.client = client or Owner()
         self.server = server or Owner()
@@ -86,10 +88,13 @@ class Pair:
             self.wires.clock,
             outbound=False,
         )
-        endpoint = PipeEndpoint(self.wires, self.listening)
-        self.dialled = dial(
-            self.wires.clock, endpoint, self.client_tls, self.client, "10.0.0.2:8888", expected
-        )
+        if dialler is not None:
+            self.wires.connect(dialler, self.listening.buildProtocol(None))
+        else:
+            endpoint = PipeEndpoint(self.wires, self.listening)
+            self.dialled = dial(
+                self.wires.clock, endpoint, self.client_tls, self.client, "10.0.0.2:8888", expected
+            )
         self.near, self.far = self.wires.ends
 
     def settle(self):
