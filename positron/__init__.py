@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from positron.errors import StoreError as StoreError
     from positron.errors import UnknownPeer as UnknownPeer
     from positron.node import Node as Node
-    from positron.services.gossip import Message as Message
-    from positron.services.gossip import Receipt as Receipt
+    from positron.services.values import Message as Message
+    from positron.services.values import Receipt as Receipt
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Node": "positron.node",
     "Config": "positron.config",
-    **dict.fromkeys(("Message", "Receipt"), "positron.services.gossip"),
+    **dict.fromkeys(("Message", "Receipt"), "positron.services.values"),
     **dict.fromkeys(
         (
             "PeerUp",

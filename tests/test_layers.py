@@ -16,7 +16,7 @@ PACKAGE = ROOT / "positron"
 # A layer may import itself, what stands below it, and `errors`. What is not listed may import anything.
 BELOW = {
     "errors": set(),
-    "config": {"errors"},
+    "config": {"core", "errors"},
     "core": {"errors"},
     "transport": {"core", "config", "errors"},
     "store": {"core", "config", "errors"},

@@ -5,11 +5,12 @@ Rule: no Twisted here. The `positron` command imports this before anything else,
 
 from __future__ import annotations
 
-from positron.config.forms import Inbound, Rate, Share
+from positron.config.forms import Inbound, Share
 from positron.config.kinds import split_address
 from positron.config.options import OPTIONS, PROFILES, Config, Option, require_known
 from positron.config.places import default_data_dir, make_runtime_dir, runtime_dir
 from positron.config.sources import Loaded, load
+from positron.core.limits import Rate
 
 __all__ = [
     "OPTIONS",

@@ -8,13 +8,7 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from positron.config.kinds import Kind
-
-
-class Rate(NamedTuple):
-    """A token bucket: `rate` units a second, `burst` units at once. Bytes where the option says so."""
-
-    rate: float
-    burst: float
+from positron.core.limits import Rate
 
 
 class Share(NamedTuple):
@@ -116,8 +110,9 @@ class Pair(Kind):
         return self.form(first, second)
 
     def show(self, value: Any) -> str:
-        """The two numbers and the slash."""
-        return "/".join(map(self.each.show, value))
+        """The two numbers and the slash; one number for a rate whose burst is one second's worth."""
+        first, second = map(self.each.show, value)
+        return first if first == second and self.form is Rate else f"{first}/{second}"
 
     def native(self, value: Any) -> object:
         """Text, as `show`."""

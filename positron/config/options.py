@@ -7,12 +7,12 @@ one more line here. A `Config` that exists is valid.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from attrs import field, fields, frozen
 
-from positron.config.forms import Inbound, Many, Maybe, Pair, Rate, Share
+from positron.config.forms import Inbound, Many, Maybe, Pair, Share
 from positron.config.kinds import (
     Address,
     Choice,
@@ -27,9 +27,12 @@ from positron.config.kinds import (
     Whole,
     nearest,
 )
+from positron.core.limits import PROFILES as LIMITS
+from positron.core.limits import Limits, Rate
 from positron.errors import ConfigError
 
-PROFILES = ("wan", "lan", "local")
+PROFILES = tuple(LIMITS)
+"""The profiles' names, in the order of the documentation."""
 DAY = 86_400
 MIB = 2**20
 
@@ -47,7 +50,7 @@ class Option:
     default: object
     """As given to `kind.read`; None where `profiles` or `shown` say what applies."""
     help: str
-    profiles: tuple[str, ...] | None
+    profiles: tuple[object, ...] | None
     """The default in each of PROFILES, for an option whose default is its profile's."""
     shown: str | None
     """The default in words, where it is not a fixed value."""
@@ -79,10 +82,15 @@ class Option:
         except ValueError as problem:
             raise ConfigError(f"{self.key}: {problem}") from None
 
+    def profile_texts(self) -> dict[str, str]:
+        """The default in each profile as a person would type it."""
+        values = zip(PROFILES, self.profiles or (), strict=bool(self.profiles))
+        return {name: self.kind.show(self.kind.read(value)) for name, value in values}
+
     def default_text(self) -> str:
         """The default, for help and documentation."""
         if self.profiles:
-            return ", ".join(f"{value} ({name})" for name, value in zip(PROFILES, self.profiles, strict=True))
+            return ", ".join(f"{text} ({name})" for name, text in self.profile_texts().items())
         return self.shown or self.kind.show(self.kind.read(self.default)) or "none"
 
 
@@ -91,11 +99,15 @@ def _option(
     default: object,
     help: str,
     *,
-    profiles: tuple[str, ...] | None = None,
+    profiles: Callable[[Limits], object] | None = None,
     shown: str | None = None,
 ) -> Any:
-    """A field of Config that carries its option; typed Any so that the annotation says the type."""
-    about = {"kind": kind, "help": help, "profiles": profiles, "shown": shown}
+    """A field of Config that carries its option; typed Any so that the annotation says the type.
+
+    `profiles` takes the default of one profile from the core's limits, where those numbers stand.
+    """
+    each = tuple(map(profiles, LIMITS.values())) if profiles else None
+    about = {"kind": kind, "help": help, "profiles": each, "shown": shown}
     return field(default=default, metadata=about)
 
 
@@ -187,49 +199,49 @@ class Config:
         _ANY_RATE,
         None,
         "Live envelopes accepted from one link, a second and at once.",
-        profiles=("200/800", "2000/8000", "10000/40000"),
+        profiles=lambda limits: limits.envelopes,
     )
     limit_bytes: Rate = _option(
         _ANY_FLOW,
         None,
         "Bytes accepted from one link, a second and at once; without a unit, MiB.",
-        profiles=("2MiB/8MiB", "32MiB/64MiB", "128MiB/256MiB"),
+        profiles=lambda limits: limits.bytes,
     )
     limit_author: Rate = _option(
         _ANY_RATE,
         None,
         "Envelopes an author may send on its own links, a second and at once.",
-        profiles=("50/200", "1000/4000", "10000/40000"),
+        profiles=lambda limits: limits.author,
     )
     limit_have: Rate = _option(
         _ANY_RATE,
         None,
         "Announced ids accepted from one link, a second and at once.",
-        profiles=("2000/8000", "20000/80000", "100000/400000"),
+        profiles=lambda limits: limits.have,
     )
     limit_history: Rate = _option(
         _ANY_FLOW,
         None,
         "Bytes of old messages this node gives out, a second and at once; without a unit, MiB.",
-        profiles=("4MiB", "32MiB", "128MiB"),
+        profiles=lambda limits: limits.history,
     )
     limit_handshakes: Share = _option(
         _ANY_SHARE,
         None,
         "Handshakes a second, in all and from one address.",
-        profiles=("20/2", "100/20", "500/500"),
+        profiles=lambda limits: (limits.handshakes_all, limits.handshakes_address),
     )
     limit_half_open: Share = _option(
         _ANY_SHARE,
         None,
         "Connections that have not finished their handshake, in all and from one address.",
-        profiles=("64/4", "128/32", "256/256"),
+        profiles=lambda limits: (limits.half_open_all, limits.half_open_address),
     )
     limit_inbound: Inbound = _option(
         Pair(Inbound, Maybe(Whole(1, 1000), "max")),
         None,
         "Inbound links from one address and from one network group; ``max`` is max_peers.",
-        profiles=("3/10", "max/max", "max/max"),
+        profiles=lambda limits: (limits.inbound_address, limits.inbound_group),
     )
 
     def __new__(cls, **given: object) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from positron.config.options import OPTIONS, PROFILES, Config, Option
+from positron.config.options import OPTIONS, Config, Option
 
 
 def as_native(config: Config) -> dict[str, object]:
@@ -80,9 +80,7 @@ def options_table() -> str:
 def _default(option: Option) -> str:
     """The default as a cell of the table."""
     if option.profiles:
-        return ", ".join(
-            f"``{value}`` ({name})" for name, value in zip(PROFILES, option.profiles, strict=True)
-        )
+        return ", ".join(f"``{text}`` ({name})" for name, text in option.profile_texts().items())
     return option.default_text() if option.shown else f"``{option.default_text()}``"
 
 
