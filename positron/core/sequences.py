@@ -244,6 +244,7 @@ class Sequences:
     def _deliver(
         self, envelope: Envelope, entries: list[Entry], hops: int, *, late: bool = False, history: bool = False
     ) -> None:
+        self._context.count("delivered", 0 if history else len(entries))
         self._context.actions.append(
             Deliver(
                 envelope.author,

@@ -77,7 +77,8 @@ class Holdings:
     def load(self, entries: Iterable[IndexEntry], state: dict[str, str]) -> None:
         """Take over what the store held. A floor ahead of the clock is dropped."""
         for entry in entries:
-            self._insert(entry)
+            if entry.kind == BROADCAST:
+                self._insert(entry)
         floor = int(state.get("floor_ms", "0"))
         self.floor_ms = floor if floor <= self._context.wall_ms else 0
         self._raise_floor_by_age()

@@ -193,6 +193,15 @@ class Gossip:
             if state is None or (other.direct.take(1, self._context.now) and self._direct_bytes(other, envelope)):
                 self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
 
+    def send_sealed(self, envelope: Envelope) -> None:
+        """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""
+        link = self._context.links.up.get(envelope.recipient)
+        state = self.states.get(link.number) if link is not None else None
+        if state is None:
+            self.relay_sealed(envelope, 0, None)
+        else:
+            self._push_to(state, self.holdings.carry(envelope, 0), messages.push_frame(0, envelope.raw))
+
     def _direct_bytes(self, state: LinkGossip, envelope: Envelope) -> bool:
         return state.direct_bytes.take(len(envelope.raw), self._context.now)
 

@@ -239,6 +239,14 @@ class Trust:
             first_seen=score.first_seen if score else None,
         )
 
+    def banned_count(self, wall: float) -> int:
+        """How many nodes are banned at `wall`."""
+        return sum(1 for score in self._scores.banned.values() if score.banned_until > wall)
+
+    def judged(self) -> list[bytes]:
+        """Every node that has a score."""
+        return [*self._scores.known, *self._scores.banned]
+
     # ------------------------------------------------------------------------------------- what others say
 
     def hear(self, statement: TrustStatement, group: Hashable, wall: float) -> bool:

@@ -1,0 +1,460 @@
+"""All of the core as one state machine: `handle(event, now) -> actions`, and one `deadline`.
+
+The swarm joins the parts, which do not know each other: it decodes frames, gives each message to the part that owns
+it, and turns every fault of a peer into a verdict on the link it came on.
+
+Rule: `handle` never raises for anything a peer did. Time is `now`, chance is the `Random` given at birth, and the
+wall clock comes in by the `WallClock` event; so one seed replays everything.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import assert_never
+
+from positron.core import events, messages
+from positron.core.addresses import AddressBook
+from positron.core.context import Context, Parameters, Verify
+from positron.core.direct import Direct
+from positron.core.envelope import Envelope
+from positron.core.events import Action, Event
+from positron.core.gossip import Gossip, LinkGossip
+from positron.core.gossip.publish import Publisher
+from positron.core.identity import Signer, to_text, verify
+from positron.core.links import CLOSING, UP, Link
+from positron.core.overlay import Overlay
+from positron.core.records import Loaded, StateKept
+from positron.core.sequences import Sequences
+from positron.core.snapshots import PeerSnapshot, SwarmStats, peer_snapshots, swarm_stats
+from positron.core.sync import Index, Sessions
+from positron.core.trust import Explanation, Trust
+from positron.core.vouching import Vouching
+from positron.errors import ClockSkew, MessageError, UnknownPeer
+
+GREETINGS = (messages.Hello, messages.Welcome, messages.Goodbye)
+"""What may be said on a link that is not up yet."""
+
+
+class Swarm:
+    """One node's whole behavior. See the module.
+
+    `loaded` is what its store held; `now` and `wall` are the two clocks at birth.
+    """
+
+    def __init__(
+        self,
+        identity: Signer,
+        parameters: Parameters,
+        loaded: Loaded,
+        rng: Random,
+        *,
+        verify: Verify = verify,
+        now: float = 0.0,
+        wall: float = 0.0,
+    ) -> None:
+        context = Context(
+            me=identity, parameters=parameters, rng=rng, epoch=loaded.epoch, verify=verify, now=now
+        )
+        context.wall_offset = wall - now
+        self._context = context
+        self.trust = Trust(
+            me=identity.node_id,
+            baseline=parameters.trust_baseline,
+            gain=parameters.trust_gain,
+            penalty=parameters.trust_penalty,
+            ban=parameters.trust_ban,
+        )
+        self.trust.load(loaded.trust)
+        first_start = int(loaded.state.get("first_start_ms", "0"))
+        if not first_start:
+            first_start = loaded.epoch
+            context.remember(StateKept("first_start_ms", str(first_start)))
+        self._sequences = Sequences(context, first_start_ms=first_start)
+        self._sequences.load(loaded.sequences, loaded.floors)
+        self._index = Index()
+        self._book = AddressBook(context)
+        self._book.load(loaded.peers, loaded.state)
+        self.overlay = Overlay(
+            context, self._book, self.trust, link_up=self._link_up, link_down=self._link_down
+        )
+        self.gossip = Gossip(
+            context,
+            self._index,
+            self._sequences,
+            first_hand=lambda node_id: self.trust.first_hand(node_id, context.wall),
+            score=lambda node_id: self.trust.score(node_id, context.wall),
+            useful=self._useful,
+            violation=self._violation,
+            broken_promise=self._broken_promise,
+            limits_for=self.overlay.limits_for,
+            sealed=self._sealed_arrived,
+        )
+        self.gossip.holdings.load(loaded.index, loaded.state)
+        self._publisher = Publisher(context, self.gossip.originate)
+        self._direct = Direct(context, self._sequences, self._send_sealed)
+        self._sync = Sessions(
+            context,
+            self._index,
+            floor=lambda: self.gossip.holdings.floor_ms,
+            known=self.gossip.holdings.is_known,
+            lacking=self._lacking,
+            offered=self._offered,
+        )
+        self._vouching = Vouching(context, self.trust)
+        self._pings: dict[int, tuple[int, int]] = {}
+        self._started = False
+        self._leaving = False
+        self._trust_due = now
+
+    # ------------------------------------------------------------------------------------------------ border
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take one event at `now` (seconds, never going back) and say what to do, in order."""
+        context = self._context
+        context.now = max(context.now, now)
+        if not self._started:
+            self._started = True
+            self.overlay.start()
+        self._dispatch(event)
+        self._tick()
+        self._sequences.flush()
+        actions, context.actions = context.actions, []
+        return actions
+
+    @property
+    def deadline(self) -> float:
+        """When `handle` next wants a `Tick`, in the time of `now`; it may be past."""
+        return min(
+            self.overlay.deadline,
+            self.gossip.deadline,
+            self._publisher.deadline,
+            self._direct.deadline,
+            self._sync.deadline,
+            self._vouching.deadline,
+            self._paused_deadline(),
+            self._trust_due,
+        )
+
+    def _dispatch(self, event: Event) -> None:  # noqa: C901 - one flat table, mypy demands every case
+        match event:
+            case events.Received():
+                self._received(event)
+            case events.Tick():
+                pass
+            case events.Publish():
+                self._publish(event)
+            case events.Congested() | events.Drained():
+                self._congestion(event)
+            case events.Stored():
+                self._direct.stored(event.mark)
+            case events.Fetched():
+                self.gossip.fetched(event)
+            case events.Connected():
+                self.overlay.connected(event)
+            case events.Disconnected():
+                self.overlay.disconnected(event)
+            case events.DialFailed():
+                self.overlay.dial_failed(event)
+            case events.SendDirect():
+                self._send_direct(event)
+            case events.StoreHealth():
+                self.gossip.holdings.storing = event.storing
+            case events.WallClock():
+                self._context.wall_offset = event.offset
+            case events.LoopLate():
+                self.overlay.loop_late(event.seconds)
+            case events.AddPeer():
+                self.overlay.add_peer(event.address)
+            case events.DropPeer():
+                self.overlay.drop_peer(event.node_id)
+            case events.BanPeer():
+                self.overlay.ban_peer(event.node_id, event.seconds)
+            case events.ForgetPeer():
+                self.overlay.forget_peer(event.node_id)
+            case events.SetTrust():
+                self._set_trust(event.node_id, event.score)
+            case events.PingPeer():
+                self._ping_peer(event)
+            case events.Leave():
+                self._leave()
+            case _:
+                assert_never(event)
+
+    def _tick(self) -> None:
+        now = self._context.now
+        if now >= self.overlay.deadline:
+            self.overlay.tick()
+        if now >= self.gossip.deadline:
+            self.gossip.tick()
+        self._publisher.tick()
+        if now >= self._direct.deadline:
+            self._direct.tick()
+        if now >= self._sync.deadline:
+            self._sync.tick()
+        if now >= self._vouching.deadline:
+            self._vouching.tick()
+        if now >= self._paused_deadline():
+            self._resume()
+        if now >= self._trust_due:
+            self._keep_trust()
+
+    # ------------------------------------------------------------------------------------------------- links
+
+    def _link_up(self, link: Link) -> None:
+        self.trust.met(link.node_id, self._context.wall)
+        self.gossip.link_up(link)
+        self._sync.link_up(link)
+        self._vouching.link_up(link)
+
+    def _link_down(self, link: Link, reason: str) -> None:
+        self.gossip.link_down(link)
+        self._sync.link_down(link)
+        self._vouching.link_down(link)
+        self._sequences.link_down()
+        for nonce in [nonce for nonce, (_, number) in self._pings.items() if number == link.number]:
+            token, _ = self._pings.pop(nonce)
+            error = UnknownPeer(f"the link ended: {reason}")
+            self._context.actions.append(events.Settle(token, error=error))
+        if link.node_id not in self._context.links.up:
+            self.trust.parted(link.node_id, self._context.wall)
+
+    def _violation(self, link: Link, cause: str) -> None:
+        old = self.trust.first_hand(link.node_id, self._context.wall)
+        self.overlay.violation(link, cause)
+        self._trust_changed(link.node_id, old, cause)
+
+    def _broken_promise(self, link: Link) -> None:
+        old = self.trust.first_hand(link.node_id, self._context.wall)
+        if self.overlay.self_suspicion or not self.trust.broken_promise(link.node_id, self._context.wall):
+            return
+        link.offence_at = self._context.now
+        self._context.count("broken_promises")
+        self._trust_changed(link.node_id, old, "promise")
+        if self.trust.banned_until(link.node_id, self._context.wall) is not None:
+            self.overlay.banned(link)
+
+    def _useful(self, link: Link, envelope: Envelope) -> None:
+        self.trust.useful(link.node_id, envelope.author, self._context.wall)
+
+    def _set_trust(self, node_id: bytes, score: float) -> None:
+        old = self.trust.first_hand(node_id, self._context.wall)
+        self.trust.set_score(node_id, score, self._context.wall)
+        self._trust_changed(node_id, old, "operator")
+        link = self._context.links.up.get(node_id)
+        if link is not None and self.trust.banned_until(node_id, self._context.wall) is not None:
+            self.overlay.banned(link)
+
+    def _trust_changed(self, node_id: bytes, old: float, cause: str) -> None:
+        new = self.trust.first_hand(node_id, self._context.wall)
+        if new != old:
+            self._context.emit(
+                events.TrustChanged(node_id=to_text(node_id), old=old, new=new, cause=cause)
+            )
+
+    def _keep_trust(self) -> None:
+        self._trust_due = self._context.now + 1.0
+        for row in self.trust.take_rows(self._context.wall):
+            self._context.remember(row)
+        for record in self.trust.take_records():
+            self._context.remember(record)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        self._publisher.flush()
+        for row in self.trust.take_rows(float("inf")):
+            self._context.remember(row)
+        for record in self.trust.take_records():
+            self._context.remember(record)
+        self.overlay.leave()
+
+    # ------------------------------------------------------------------------------------------------ frames
+
+    def _received(self, event: events.Received) -> None:
+        link = self._context.links.get(event.link)
+        if link is None or link.state == CLOSING:
+            return
+        self.overlay.heard(link)
+        for frame in event.frames:
+            try:
+                self._frame(link, frame)
+            except MessageError as error:
+                self._context.count("rejected:malformed")
+                self._violation(link, str(error))
+            if link.state == CLOSING:
+                return
+        state = self.gossip.states.get(link.number)
+        if state is not None:
+            state.bytes_in.debit(sum(map(len, event.frames)), self._context.now)
+            self._pause_if_over(state)
+
+    def _frame(self, link: Link, frame: bytes) -> None:
+        state = self.gossip.states.get(link.number)
+        if state is not None and frame and frame[0] == messages.PUSH_TAG and len(frame) > 1:
+            self.gossip.push(state, frame[1], frame[2:])
+            return
+        message = messages.decode(frame)
+        if message is None:
+            self._context.count("unknown_messages")
+        elif link.state != UP or state is None:
+            if not isinstance(message, GREETINGS):
+                raise MessageError("something before the greeting")
+            self._greeting(link, message)
+        else:
+            self._message(link, state, message)
+
+    def _greeting(self, link: Link, message: messages.Message) -> None:
+        match message:
+            case messages.Hello():
+                self.overlay.hello(link, message)
+            case messages.Welcome():
+                self.overlay.welcome(link, message)
+            case messages.Goodbye():
+                self.overlay.goodbye(link, message)
+
+    def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:  # noqa: C901
+        match message:
+            case messages.Push():
+                self.gossip.push(state, message.hops, message.envelope)
+            case messages.Have():
+                self.gossip.have(state, message)
+            case messages.Want():
+                self.gossip.want(state, message)
+            case messages.Miss():
+                self.gossip.miss(state, message)
+            case messages.Graft():
+                self.gossip.sources.graft(state, message)
+            case messages.Prune():
+                if message.records:
+                    self.overlay.peers(link, messages.Peers(message.records))
+                self.gossip.sources.prune(state, message)
+            case messages.Sync():
+                self._sync.received(link, message)
+            case messages.Ping():
+                if self.gossip.ping(state, message.nonce):
+                    self._context.send(link, messages.Pong(message.nonce, 0, self._context.wall_ms))
+            case messages.Pong():
+                self._pong(link, state, message)
+            case messages.PeersGet():
+                self.overlay.peers_get(link)
+            case messages.Peers():
+                self.overlay.peers(link, message)
+            case messages.Refused():
+                self.gossip.refused(state, message)
+            case messages.Evidence():
+                self.gossip.evidence(state, message)
+            case messages.VouchGet():
+                self._vouching.asked(link)
+            case messages.Vouch():
+                self._vouching.heard(link, message)
+            case messages.Goodbye():
+                self.overlay.goodbye(link, message)
+            case messages.Hello():
+                self.overlay.hello(link, message)
+            case messages.Welcome():
+                self.overlay.welcome(link, message)
+            case _:
+                assert_never(message)
+
+    def _pong(self, link: Link, state: LinkGossip, message: messages.Pong) -> None:
+        asked = self._pings.pop(message.nonce, None)
+        sent = link.pings.get(message.nonce)
+        if asked is not None and sent is not None:
+            self._context.actions.append(events.Settle(asked[0], self._context.now - sent))
+        self.gossip.puller.pong(state, message.nonce)
+        self.overlay.pong(link, message)
+
+    def _ping_peer(self, event: events.PingPeer) -> None:
+        link = self._context.links.up.get(event.node_id)
+        if link is None:
+            error = UnknownPeer("there is no link to that node")
+            self._context.actions.append(events.Settle(event.token, error=error))
+            return
+        self._pings[self._context.ping(link)] = (event.token, link.number)
+
+    # --------------------------------------------------------------------------------------------- budgets
+
+    def _pause_if_over(self, state: LinkGossip) -> None:
+        """Hold back a link that is over one of its budgets: nothing is lost, it is read later."""
+        now = self._context.now
+        wait = max(
+            bucket.wait(now) for bucket in (state.bytes_in, state.envelopes, state.author, state.have)
+        )
+        if wait > 0.0:
+            self._context.count("paused")
+            state.link.paused = True
+            state.paused_until = now + wait
+            self._context.actions.append(events.Pause(state.link.number))
+
+    def _paused_deadline(self) -> float:
+        return min(
+            (state.paused_until for state in self.gossip.states.values() if state.link.paused),
+            default=float("inf"),
+        )
+
+    def _resume(self) -> None:
+        for state in self.gossip.states.values():
+            if state.link.paused and state.paused_until <= self._context.now:
+                state.link.paused = False
+                self.overlay.heard(state.link)
+                self._context.actions.append(events.Resume(state.link.number))
+
+    def _congestion(self, event: events.Congested | events.Drained) -> None:
+        state = self.gossip.states.get(event.link)
+        if state is not None:
+            state.congested = isinstance(event, events.Congested)
+
+    # ------------------------------------------------------------------------------------- the application
+
+    def _publish(self, event: events.Publish) -> None:
+        if self.overlay.skewed_out:
+            skew = self.overlay.clock_skew
+            error = ClockSkew(f"this clock is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}")
+            self._context.actions.append(events.Settle(event.token, error=error))
+        else:
+            self._publisher.publish(event.token, event.entries)
+
+    def _send_direct(self, event: events.SendDirect) -> None:
+        if event.recipient not in self._context.links.up:
+            self.overlay.reach(event.recipient)
+        self._direct.send(event.token, event.recipient, event.payload, event.timeout)
+
+    def _send_sealed(self, envelope: Envelope) -> None:
+        """Send a sealed envelope of our own: on the recipient's link if there is one, else to everybody."""
+        self.gossip.send_sealed(envelope)
+
+    def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> None:
+        if not self._direct.received(envelope, hops, state.link.node_id):
+            self.gossip.relay_sealed(envelope, hops, state)
+
+    # ----------------------------------------------------------------------------------------- anti-entropy
+
+    def _lacking(self, link: Link, ids: list[bytes]) -> None:
+        state = self.gossip.states.get(link.number)
+        if state is not None:
+            self.gossip.puller.shown_by_sync(state, ids)
+
+    def _offered(self, link: Link, ids: list[bytes]) -> None:
+        state = self.gossip.states.get(link.number)
+        if state is not None:
+            for envelope_id in ids:
+                state.offer(envelope_id)
+
+    # ------------------------------------------------------------------------------------------------ views
+
+    def peers(self) -> list[PeerSnapshot]:
+        """The links that are up, oldest first."""
+        return peer_snapshots(self._context, self.overlay.suspects, self.trust)
+
+    def stats(self) -> SwarmStats:
+        """Counts since the start, and what there is now."""
+        return swarm_stats(self._context, self.overlay, self.trust, self.gossip.holdings)
+
+    def explain(self, node_id: bytes) -> Explanation:
+        """What we think of a node, in parts."""
+        return self.trust.explain(node_id, self._context.wall)
+
+    @property
+    def known_ids(self) -> list[bytes]:
+        """Every node id we can name: linked, in the address book, or judged."""
+        booked = [entry.node_id for entry in self._book]
+        return list(dict.fromkeys([*self._context.links.up, *booked, *self.trust.judged()]))
