@@ -154,7 +154,7 @@ class ScoreProperties(SynchronousTestCase):
             wall += seconds
             trust.useful(PEERS[0], node(100 + author), wall)
             one_author.useful(PEERS[0], node(100), wall)
-        minutes = (wall - NOW - deliveries[0][0]) / 60
+        minutes = (wall - (NOW + deliveries[0][0])) / 60
         self.assertLessEqual(trust.millionths(PEERS[0], wall) - BASE, 10_000 * (1 + minutes))
         self.assertLessEqual(one_author.millionths(PEERS[0], wall) - BASE, 5_000 * (1 + minutes))
 
