@@ -101,14 +101,11 @@ def passphrase(config: Config) -> bytes | None:
 
 
 def _schema(config: Config) -> None:
-    """Refuse a database that a newer positron wrote."""
-    if config.data_dir is None:
-        return
-    from positron.store import sqlite
+    """Refuse a database that a newer positron, or another program, wrote."""
+    if config.database_path is not None:
+        from positron.store import migrations
 
-    path = os.path.join(config.data_dir, sqlite.FILE_NAME)
-    if os.path.exists(path):
-        sqlite.check(path)
+        migrations.check(config.database_path)
 
 
 def bindable(config: Config, reactor: Any) -> None:

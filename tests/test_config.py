@@ -133,7 +133,8 @@ class ConfigTests(SynchronousTestCase):
         """The form of the documentation works, and means memory and a fresh key."""
         config = Config(network="lab", port=8888, bootstrap=["seed.example:8888"], data_dir=None)
         self.assertEqual(config.bootstrap, ("seed.example:8888",))
-        self.assertEqual((config.identity_path, config.control_path, config.lock_path), (None, None, None))
+        paths = (config.identity_path, config.control_path, config.database_path, config.lock_path)
+        self.assertEqual(paths, (None, None, None, None))
 
     def test_frozen_value(self) -> None:
         """A configuration is a value: equal if its options are, hashable, and never changed."""
@@ -205,10 +206,10 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(Config(listen=["tcp:1", "unix:/x"]).endpoints, ("tcp:1", "unix:/x"))
 
     def test_places_inside_the_data_folder(self) -> None:
-        """Key, control socket and lock are in the data folder, unless they were named."""
+        """Key, control socket, database and lock are in the data folder, unless they were named."""
         config = Config(data_dir="/d", identity_file="/k")
         self.assertEqual((config.identity_path, config.control_path), ("/k", "/d/control.sock"))
-        self.assertEqual(config.lock_path, "/d/lock")
+        self.assertEqual((config.lock_path, config.database_path), ("/d/lock", "/d/positron.db"))
 
     def test_split_address(self) -> None:
         """An address comes apart into pin, host and port."""

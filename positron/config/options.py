@@ -296,6 +296,11 @@ class Config:
         return self.control_socket or self._inside("control.sock")
 
     @property
+    def database_path(self) -> str | None:
+        """The SQLite file, or None with a memory store."""
+        return self._inside("positron.db")
+
+    @property
     def lock_path(self) -> str | None:
         """The file a running node holds an flock on, or None with a memory store."""
         return self._inside("lock")
