@@ -16,8 +16,8 @@ CONTROL, ANNOUNCEMENT, PAYLOAD = 0, 1, 2
 
 QUEUE_LIMIT = 1024 * 1024
 """Bytes that may wait on one link while anything in them can be dropped (DESIGN section 8)."""
-CONTROL_LIMIT = 2 * QUEUE_LIMIT
-"""Bytes of control that may wait on one link. An honest peer's questions cannot cause half of it."""
+CONTROL_LIMIT = 4 * QUEUE_LIMIT
+"""Bytes that may wait on one link when none can be dropped: far above what one turn of an honest node sends."""
 
 
 class SendQueue:

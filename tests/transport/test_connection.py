@@ -339,7 +339,7 @@ class BackPressureTests(SynchronousTestCase):
         """A peer that makes us queue more control than the bound is cut."""
         pair = Pair().establish()
         pair.server.connection.pause()
-        for _ in range(40):
+        for _ in range(60):
             pair.client.connection.send(bytes(100_000))
             pair.settle()
         self.assertEqual(pair.client.reasons("lost"), ["send queue overflow"])

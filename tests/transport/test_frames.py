@@ -1,5 +1,6 @@
 """Frames in every split, refused lengths, and what is dropped first from a full send queue."""
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ class FrameReaderTests(SynchronousTestCase):
         edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
         reader = FrameReader()
         got = []
-        for index, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+        for index, (start, stop) in enumerate(pairwise(edges)):
             if held and index % 2:
                 reader.hold(data[start:stop])
             else:

@@ -208,13 +208,17 @@ class StrangerTests(SynchronousTestCase):
         """An RSA key, on either side."""
         key = rsa.generate_private_key(65537, 2048)
         for outcome in (self.as_client, self.as_server):
-            self.assertEqual(outcome(key=key, algorithm=hashes.SHA256()), "TLS failure: certificate verify failed")
+            self.assertEqual(
+                outcome(key=key, algorithm=hashes.SHA256()), "TLS failure: certificate verify failed"
+            )
 
     def test_ecdsa(self):
         """Another curve, on either side."""
         key = ec.generate_private_key(ec.SECP256R1())
         for outcome in (self.as_client, self.as_server):
-            self.assertEqual(outcome(key=key, algorithm=hashes.SHA256()), "TLS failure: certificate verify failed")
+            self.assertEqual(
+                outcome(key=key, algorithm=hashes.SHA256()), "TLS failure: certificate verify failed"
+            )
 
     def test_alpn(self):
         """No ALPN, another one, or a server that ignores ours: OpenSSL completes the handshake, we do not."""
