@@ -64,7 +64,7 @@ def prove(channel: SSL.Connection) -> tuple[bytes, bytes]:
     # OpenSSL completes a handshake in which no protocol was agreed on: it must be asked for.
     if channel.get_alpn_proto_negotiated() != ALPN:
         raise RemoteError("wrong ALPN")
-    certificate = channel.get_peer_certificate(as_cryptography=True)
+    certificate = channel.get_peer_certificate()
     node_id = None if certificate is None else key_of(certificate)
     if node_id is None:
         raise RemoteError("bad certificate")
@@ -73,13 +73,16 @@ def prove(channel: SSL.Connection) -> tuple[bytes, bytes]:
     return node_id, channel.export_keying_material(BINDING_LABEL, BINDING_SIZE)
 
 
-def key_of(certificate: x509.Certificate) -> bytes | None:
-    """The 32 bytes of a certificate's Ed25519 key, None if its key is of another kind or cannot be read."""
+def key_of(certificate: crypto.X509) -> bytes | None:
+    """The 32 bytes of a certificate's Ed25519 key, None if its key is of another kind or cannot be read.
+
+    OpenSSL has parsed the certificate already; no second parser sees more of it than the key.
+    """
     try:
-        key = certificate.public_key()
+        key = certificate.get_pubkey().to_cryptography_key()
     except Exception:
-        # cryptography documents no closed set of what it raises for a stranger's bytes. Whatever it is, there is
-        # no key to be had, and nothing a peer sends may raise from here.
+        # There is no closed set of what two libraries raise for a stranger's bytes. Whatever it is, there is no
+        # key to be had, and nothing a peer sends may raise from here.
         return None
     return key.public_bytes_raw() if isinstance(key, Ed25519PublicKey) else None
 
@@ -92,14 +95,7 @@ def accept_certificate(
     An exception here would pass through `do_handshake` and Twisted, which catches OpenSSL's errors only, up to the
     reactor.
     """
-    if depth != 0:
-        return False
-    try:
-        parsed = certificate.to_cryptography()
-    except Exception:
-        # As in `key_of`: bytes that no certificate can be read from are refused, whatever the parser says of them.
-        return False
-    return key_of(parsed) is not None
+    return depth == 0 and key_of(certificate) is not None
 
 
 def _certificate(key: Ed25519PrivateKey) -> x509.Certificate:

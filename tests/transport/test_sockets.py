@@ -203,6 +203,8 @@ class SocketTests(TestCase):
         """After a hundred links nothing is left in the reactor."""
         server = Listener()
         yield server.listen(self)
+        # The reactor's own readers are complete only once it runs.
+        yield self.come_and_go(server, node_id(2), abort=False)
         before = set(reactor.getReaders())
         calls = set(reactor.getDelayedCalls())
         for n in range(100):
