@@ -14,13 +14,15 @@ from typing import assert_never
 
 from positron.core import events, messages
 from positron.core.addresses import AddressBook
+from positron.core.conduct import Conduct
 from positron.core.context import Context, Parameters, Verify
 from positron.core.direct import Direct
 from positron.core.envelope import Envelope
 from positron.core.events import Action, Event
 from positron.core.gossip import Gossip, LinkGossip
+from positron.core.gossip.budgets import Budgets
 from positron.core.gossip.publish import Publisher
-from positron.core.identity import Signer, to_text, verify
+from positron.core.identity import Signer, verify
 from positron.core.links import CLOSING, UP, Link
 from positron.core.overlay import Overlay
 from positron.core.records import Loaded, StateKept
@@ -77,19 +79,21 @@ class Swarm:
         self.overlay = Overlay(
             context, self._book, self.trust, link_up=self._link_up, link_down=self._link_down
         )
+        self._conduct = Conduct(context, self.trust, self.overlay)
         self.gossip = Gossip(
             context,
             self._index,
             self._sequences,
             first_hand=lambda node_id: self.trust.first_hand(node_id, context.wall),
             score=lambda node_id: self.trust.score(node_id, context.wall),
-            useful=self._useful,
-            violation=self._violation,
-            broken_promise=self._broken_promise,
+            useful=self._conduct.useful,
+            violation=self._conduct.violation,
+            broken_promise=self._conduct.broken_promise,
             limits_for=self.overlay.limits_for,
             sealed=self._sealed_arrived,
         )
         self.gossip.holdings.load(loaded.index, loaded.state)
+        self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
         self._publisher = Publisher(context, self.gossip.originate)
         self._direct = Direct(context, self._sequences, self._send_sealed)
         self._sync = Sessions(
@@ -103,8 +107,6 @@ class Swarm:
         self._vouching = Vouching(context, self.trust)
         self._pings: dict[int, tuple[int, int]] = {}
         self._started = False
-        self._leaving = False
-        self._trust_due = now
 
     # ------------------------------------------------------------------------------------------------ border
 
@@ -131,8 +133,8 @@ class Swarm:
             self._direct.deadline,
             self._sync.deadline,
             self._vouching.deadline,
-            self._paused_deadline(),
-            self._trust_due,
+            self._budgets.deadline,
+            self._conduct.deadline,
         )
 
     def _dispatch(self, event: Event) -> None:  # noqa: C901 - one flat table, mypy demands every case
@@ -172,7 +174,7 @@ class Swarm:
             case events.ForgetPeer():
                 self.overlay.forget_peer(event.node_id)
             case events.SetTrust():
-                self._set_trust(event.node_id, event.score)
+                self._conduct.set_score(event.node_id, event.score)
             case events.PingPeer():
                 self._ping_peer(event)
             case events.Leave():
@@ -193,10 +195,10 @@ class Swarm:
             self._sync.tick()
         if now >= self._vouching.deadline:
             self._vouching.tick()
-        if now >= self._paused_deadline():
-            self._resume()
-        if now >= self._trust_due:
-            self._keep_trust()
+        if now >= self._budgets.deadline:
+            self._budgets.tick()
+        if now >= self._conduct.deadline:
+            self._conduct.tick()
 
     # ------------------------------------------------------------------------------------------------- links
 
@@ -211,6 +213,7 @@ class Swarm:
         self._sync.link_down(link)
         self._vouching.link_down(link)
         self._sequences.link_down()
+        self._budgets.link_down(link)
         for nonce in [nonce for nonce, (_, number) in self._pings.items() if number == link.number]:
             token, _ = self._pings.pop(nonce)
             error = UnknownPeer(f"the link ended: {reason}")
@@ -218,53 +221,9 @@ class Swarm:
         if link.node_id not in self._context.links.up:
             self.trust.parted(link.node_id, self._context.wall)
 
-    def _violation(self, link: Link, cause: str) -> None:
-        old = self.trust.first_hand(link.node_id, self._context.wall)
-        self.overlay.violation(link, cause)
-        self._trust_changed(link.node_id, old, cause)
-
-    def _broken_promise(self, link: Link) -> None:
-        old = self.trust.first_hand(link.node_id, self._context.wall)
-        if self.overlay.self_suspicion or not self.trust.broken_promise(link.node_id, self._context.wall):
-            return
-        link.offence_at = self._context.now
-        self._context.count("broken_promises")
-        self._trust_changed(link.node_id, old, "promise")
-        if self.trust.banned_until(link.node_id, self._context.wall) is not None:
-            self.overlay.banned(link)
-
-    def _useful(self, link: Link, envelope: Envelope) -> None:
-        self.trust.useful(link.node_id, envelope.author, self._context.wall)
-
-    def _set_trust(self, node_id: bytes, score: float) -> None:
-        old = self.trust.first_hand(node_id, self._context.wall)
-        self.trust.set_score(node_id, score, self._context.wall)
-        self._trust_changed(node_id, old, "operator")
-        link = self._context.links.up.get(node_id)
-        if link is not None and self.trust.banned_until(node_id, self._context.wall) is not None:
-            self.overlay.banned(link)
-
-    def _trust_changed(self, node_id: bytes, old: float, cause: str) -> None:
-        new = self.trust.first_hand(node_id, self._context.wall)
-        if new != old:
-            self._context.emit(
-                events.TrustChanged(node_id=to_text(node_id), old=old, new=new, cause=cause)
-            )
-
-    def _keep_trust(self) -> None:
-        self._trust_due = self._context.now + 1.0
-        for row in self.trust.take_rows(self._context.wall):
-            self._context.remember(row)
-        for record in self.trust.take_records():
-            self._context.remember(record)
-
     def _leave(self) -> None:
-        self._leaving = True
         self._publisher.flush()
-        for row in self.trust.take_rows(float("inf")):
-            self._context.remember(row)
-        for record in self.trust.take_records():
-            self._context.remember(record)
+        self._conduct.keep(float("inf"))
         self.overlay.leave()
 
     # ------------------------------------------------------------------------------------------------ frames
@@ -279,13 +238,12 @@ class Swarm:
                 self._frame(link, frame)
             except MessageError as error:
                 self._context.count("rejected:malformed")
-                self._violation(link, str(error))
+                self._conduct.violation(link, str(error))
             if link.state == CLOSING:
                 return
         state = self.gossip.states.get(link.number)
         if state is not None:
-            state.bytes_in.debit(sum(map(len, event.frames)), self._context.now)
-            self._pause_if_over(state)
+            self._budgets.charge(state, sum(map(len, event.frames)))
 
     def _frame(self, link: Link, frame: bytes) -> None:
         state = self.gossip.states.get(link.number)
@@ -370,33 +328,6 @@ class Swarm:
             self._context.actions.append(events.Settle(event.token, error=error))
             return
         self._pings[self._context.ping(link)] = (event.token, link.number)
-
-    # --------------------------------------------------------------------------------------------- budgets
-
-    def _pause_if_over(self, state: LinkGossip) -> None:
-        """Hold back a link that is over one of its budgets: nothing is lost, it is read later."""
-        now = self._context.now
-        wait = max(
-            bucket.wait(now) for bucket in (state.bytes_in, state.envelopes, state.author, state.have)
-        )
-        if wait > 0.0:
-            self._context.count("paused")
-            state.link.paused = True
-            state.paused_until = now + wait
-            self._context.actions.append(events.Pause(state.link.number))
-
-    def _paused_deadline(self) -> float:
-        return min(
-            (state.paused_until for state in self.gossip.states.values() if state.link.paused),
-            default=float("inf"),
-        )
-
-    def _resume(self) -> None:
-        for state in self.gossip.states.values():
-            if state.link.paused and state.paused_until <= self._context.now:
-                state.link.paused = False
-                self.overlay.heard(state.link)
-                self._context.actions.append(events.Resume(state.link.number))
 
     def _congestion(self, event: events.Congested | events.Drained) -> None:
         state = self.gossip.states.get(event.link)

@@ -52,7 +52,6 @@ class LinkGossip:
     """Ids of the current 25 ms batch."""
     pulls: int = 0
     """Pulls for which this link is an announcer, at most 256."""
-    paused_until: float = 0.0
 
     def offer(self, envelope_id: bytes) -> None:
         """Remember that this link may ask for the id."""

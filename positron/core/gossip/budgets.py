@@ -1,0 +1,56 @@
+"""Holding back a link that is over one of its budgets: it is not read for a while. Nothing is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from positron.core.context import Context
+from positron.core.events import Pause, Resume
+from positron.core.gossip.state import LinkGossip
+from positron.core.links import Link
+
+
+class Budgets:
+    """Pauses and resumes links. The owner calls `tick` at `deadline`."""
+
+    def __init__(
+        self, context: Context, states: dict[int, LinkGossip], resumed: Callable[[Link], None]
+    ) -> None:
+        """`resumed` is told of each link that is read again: its silence while paused says nothing about it."""
+        self._context = context
+        self._states = states
+        self._resumed = resumed
+        self._paused: dict[int, float] = {}
+
+    @property
+    def deadline(self) -> float:
+        """When the next link may be read again."""
+        return min(self._paused.values(), default=float("inf"))
+
+    def charge(self, state: LinkGossip, size: int) -> None:
+        """The link brought `size` bytes; pause it if it is over any of its budgets."""
+        now = self._context.now
+        state.bytes_in.debit(size, now)
+        wait = max(
+            state.bytes_in.wait(now), state.envelopes.wait(now), state.author.wait(now), state.have.wait(now)
+        )
+        if wait > 0.0 and not state.link.paused:
+            self._context.count("paused")
+            state.link.paused = True
+            self._paused[state.link.number] = now + wait
+            self._context.actions.append(Pause(state.link.number))
+
+    def tick(self) -> None:
+        """Read again what has waited long enough."""
+        now = self._context.now
+        for number in [number for number, until in self._paused.items() if until <= now]:
+            del self._paused[number]
+            state = self._states.get(number)
+            if state is not None:
+                state.link.paused = False
+                self._resumed(state.link)
+                self._context.actions.append(Resume(number))
+
+    def link_down(self, link: Link) -> None:
+        """Forget the link."""
+        self._paused.pop(link.number, None)
