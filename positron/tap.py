@@ -26,7 +26,7 @@ from positron.config import OPTIONS, Config, Option, load
 from positron.config.kinds import nearest
 from positron.errors import ConfigError, PositronError
 
-STOP_TIMEOUT = 4.5
+STOP_TIMEOUT = 4.0
 """Seconds a node has to leave; past it the process ends regardless, so that a signal always ends it within 5 s."""
 
 log = Logger()

@@ -13,6 +13,7 @@ from random import Random
 from typing import assert_never
 
 from positron.core import events, messages
+from positron.core.anti_entropy import AntiEntropy
 from positron.core.addresses import AddressBook
 from positron.core.conduct import Conduct
 from positron.core.context import Context, Parameters, Verify
@@ -28,7 +29,7 @@ from positron.core.overlay import Overlay
 from positron.core.records import Loaded, StateKept
 from positron.core.sequences import Sequences
 from positron.core.snapshots import PeerSnapshot, SwarmStats, peer_snapshots, swarm_stats
-from positron.core.sync import Index, Sessions
+from positron.core.sync import Index
 from positron.core.trust import Explanation, Trust
 from positron.core.vouching import Vouching
 from positron.errors import ClockSkew, MessageError, UnknownPeer
@@ -96,7 +97,7 @@ class Swarm:
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
         self._publisher = Publisher(context, self.gossip.originate)
         self._direct = Direct(context, self._sequences, self._send_sealed)
-        self._sync = Sessions(
+        self._sync = AntiEntropy(
             context,
             self._index,
             floor=lambda: self.gossip.holdings.floor_ms,

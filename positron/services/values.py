@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from positron.core.identity import from_text
@@ -92,10 +92,11 @@ class Topic:
 
 @frozen(kw_only=True)
 class TrustView:
-    """What this node thinks of another, with its parts, each 0 to 1.
+    """What this node thinks of another, with its parts.
 
-    `trust` orders choices; `first_hand` decides, and bans; `opinion` is the median of others' first-hand scores.
-    `uptime` is the share of the time known that it was linked, `responsiveness` the share of pulls it answered.
+    `trust` orders choices; `first_hand` decides, and bans; `opinion` is the median of others' first-hand scores; all
+    three are 0 to 1. `uptime` is how many seconds it was linked since this node started, `valid` and `invalid` count
+    what it sent, `responsiveness` is the round trip to it in seconds, None while not linked or measured.
     """
 
     node_id: str
@@ -105,12 +106,17 @@ class TrustView:
     uptime: float
     valid: int
     invalid: int
-    responsiveness: float
+    responsiveness: float | None
+    bans: int
+    banned_until: float | None
 
 
 @frozen(kw_only=True)
 class Stats:
-    """The counters of `status`, as dicts by name."""
+    """The counters of `status`, as dicts by name, and some more. `links_refused` is by reason, both ways.
+
+    `counters` are the core's own, for whoever looks for the cause of something; their names are not promised.
+    """
 
     peers: dict[str, int]
     messages: dict[str, int]
@@ -121,10 +127,7 @@ class Stats:
     subscriber_errors_total: int
     undecodable_total: int
     links_refused: dict[str, int]
-
-    def asdict(self) -> dict[str, Any]:
-        """As plain dicts and numbers."""
-        return asdict(self)
+    counters: dict[str, int]
 
 
 def message_id(author: str, epoch: int, seq: int) -> str:

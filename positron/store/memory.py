@@ -38,7 +38,7 @@ from positron.store import (
     no_health,
     no_mark,
 )
-from positron.store.topics import matches
+from positron.store.topics import carries
 
 MAX_CHANGES = 32_768
 """Audit rows kept in all; the oldest go."""
@@ -216,7 +216,7 @@ class MemoryStore:
         """See `Store`."""
         last = self._cursor if before is None else before
         newest = (kept for at, kept in reversed(self._envelopes.values()) if at <= last)
-        found = list(islice((kept for kept in newest if _carries(kept, topic_pattern)), limit))
+        found = list(islice((kept for kept in newest if carries(kept, topic_pattern)), limit))
         return succeed(found[::-1])
 
     def after(self, cursor: int, topic_pattern: str, limit: int) -> Deferred[list[tuple[int, EnvelopeKept]]]:
@@ -224,7 +224,7 @@ class MemoryStore:
         found: Iterator[tuple[int, EnvelopeKept]] = (
             entry
             for entry in self._envelopes.values()
-            if entry[0] > cursor and _carries(entry[1], topic_pattern)
+            if entry[0] > cursor and carries(entry[1], topic_pattern)
         )
         return succeed(list(islice(found, limit)))
 
@@ -268,7 +268,3 @@ class MemoryStore:
             if each.expires_ms <= now_ms or each.created_ms <= edge:
                 self._drop_envelope(each.id)
         del self._changes[:-MAX_CHANGES]
-
-
-def _carries(kept: EnvelopeKept, pattern: str) -> bool:
-    return kept.kind == BROADCAST and any(matches(pattern, topic) for topic in kept.topics)

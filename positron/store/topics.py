@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from positron.core.envelope import BROADCAST
+from positron.core.records import EnvelopeKept
+
 EVERYTHING = "#"
 BELOW = "/#"
 
@@ -22,3 +25,8 @@ def bounds(pattern: str) -> tuple[str, str, str]:
         return pattern, "", ""
     stem = pattern[: -len(BELOW)]
     return stem, stem + "/", stem + "0"  # "0" follows "/"
+
+
+def carries(kept: EnvelopeKept, pattern: str) -> bool:
+    """Whether this is a broadcast with a topic that `pattern` matches."""
+    return kept.kind == BROADCAST and any(matches(pattern, topic) for topic in kept.topics)

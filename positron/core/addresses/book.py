@@ -1,0 +1,358 @@
+"""The records of the address book, and the quotas that bound them.
+
+Rule: a newcomer competes inside its own network group and with what the same teller told before, so that whoever owns
+few groups holds few records; and nothing that works makes room for something untested (*test before evict*): an entry
+yields only when its last three dials failed or nobody heard of it for 30 days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from attrs import define, evolve
+
+from positron.core.addresses.hosts import group_of, is_dialable, join_address, reach_of, split_address
+from positron.core.context import Context
+from positron.core.records import PeerForgotten, PeerKept, StateKept
+from positron.core.statements import MAX_ADDRESSES, AddressRecord
+
+MAX_RECORDS = 8192
+MAX_IN_GROUP = 32
+MAX_OF_SOURCE = 64
+MAX_ANCHORS = 2
+MAX_CONTESTED = 64
+MAX_DIALS_NOTED = 8192
+FAILURES_TO_YIELD = 3
+STALE_SECONDS = 30 * 86400.0
+UNTRIED_DIAL_SECONDS = 60.0
+LOWEST_LEARNED_PORT = 1024
+"""Ports below belong to services that are no nodes; they are dialled only when our operator says so (T23)."""
+
+ANCHORS = "anchors"
+
+
+@define(eq=False)
+class Entry:
+    """One node of the book: what is kept of it, and what only this run knows. Times are in seconds of `now`.
+
+    `kept.addresses[0]` is the address that our own handshake proved, once `kept.tried`.
+    """
+
+    kept: PeerKept
+    group: str
+    retry_at: float = float("-inf")
+    failed_at: float = float("-inf")
+
+    @property
+    def node_id(self) -> bytes:
+        """Whose entry it is."""
+        return self.kept.node_id
+
+    @property
+    def address(self) -> str:
+        """The address to dial next: the proven one first, after failures the others in turn."""
+        return self.kept.addresses[self.kept.failures % len(self.kept.addresses)]
+
+
+class AddressBook:
+    """At most 8,192 entries, 32 per network group and 64 untried per group of whoever told us.
+
+    `context.links` says who is linked: a linked node's entry is never evicted.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._entries: dict[bytes, Entry] = {}
+        self._groups: dict[str, dict[bytes, None]] = {}
+        self._sources: dict[str, dict[bytes, None]] = {}
+        self._dials: dict[str, float] = {}
+        self.contested: dict[bytes, None] = {}
+        """Untested entries that stood in a newcomer's way: the next to be tested, at most 64."""
+        self.anchors: list[tuple[bytes, str]] = []
+        """The two nodes to dial first after a restart: id and address."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, node_id: bytes) -> bool:
+        return node_id in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, node_id: bytes) -> Entry | None:
+        """What is known of this node."""
+        return self._entries.get(node_id)
+
+    def groups(self) -> list[str]:
+        """Every network group that has an entry."""
+        return list(self._groups)
+
+    def of_group(self, group: str) -> list[Entry]:
+        """The entries of one network group."""
+        return [self._entries[node_id] for node_id in self._groups.get(group, ())]
+
+    # ----------------------------------------------------------------------------------------- from the store
+
+    def load(self, peers: Iterable[PeerKept], state: Mapping[str, str] | None = None) -> None:
+        """Take over what the store held. What is too much, too old or unreadable is left out, best first."""
+        oldest = self._context.wall - STALE_SECONDS
+        for kept in sorted(peers, key=lambda kept: (not kept.tried, -kept.last_seen)):
+            addresses = tuple(address for address in kept.addresses if is_dialable(address))
+            fresh = max(kept.last_seen, kept.learned) > oldest
+            if not addresses or not fresh or kept.node_id == self._context.me.node_id:
+                continue
+            entry = Entry(evolve(kept, addresses=addresses, failures=0), group_of(addresses[0]))
+            if len(self) < MAX_RECORDS and self._has_room(entry):
+                self._insert(entry)
+        for item in (state or {}).get(ANCHORS, "").split(","):
+            node_id, _, address = item.partition("@")
+            if len(node_id) == 64 and is_dialable(address) and len(self.anchors) < MAX_ANCHORS:
+                self.anchors.append((bytes.fromhex(node_id), address))
+
+    # ------------------------------------------------------------------------------------------- what is told
+
+    def learn(self, record: AddressRecord, source: str) -> bool:
+        """Take in a verified record that came over a link to the address `source`; False if it told nothing new.
+
+        Addresses that reach no further than the teller's own network are believed only of a teller in it: a peer
+        on the internet cannot make us dial into our own network.
+        """
+        if record.node_id == self._context.me.node_id:
+            return False
+        addresses = self._usable(record.addresses, source)
+        entry = self._entries.get(record.node_id)
+        if entry is not None and record.seq <= entry.kept.record_seq:
+            return False
+        if not addresses or record.time_ms < self._context.wall_ms - STALE_SECONDS * 1000:
+            return False
+        if entry is not None:
+            return self._update(entry, addresses, record)
+        kept = PeerKept(
+            record.node_id,
+            addresses,
+            record.raw,
+            record.seq,
+            group_of(source),
+            learned=self._context.wall,
+        )
+        return self._add(Entry(kept, group_of(addresses[0])))
+
+    def _usable(self, addresses: tuple[str, ...], source: str) -> tuple[str, ...]:
+        reach = reach_of(source)
+        found: dict[str, None] = {}
+        for text in addresses:
+            if not is_dialable(text):
+                continue
+            host, port = split_address(text)
+            if port >= LOWEST_LEARNED_PORT and reach_of(host) <= reach:
+                found[join_address(host, port)] = None
+        return tuple(found)
+
+    def _update(self, entry: Entry, addresses: tuple[str, ...], record: AddressRecord) -> bool:
+        kept = entry.kept
+        if kept.tried:
+            addresses = tuple(dict.fromkeys((kept.addresses[0], *addresses)))[:MAX_ADDRESSES]
+        elif not self._regroup(entry, group_of(addresses[0])):
+            return False
+        if addresses != kept.addresses:
+            kept.failures = 0
+            entry.retry_at = float("-inf")
+        kept.record, kept.record_seq, kept.addresses = record.raw, record.seq, addresses
+        self._keep(entry)
+        return True
+
+    def proven(self, node_id: bytes, address: str) -> None:
+        """Our own handshake with this node at this address went well."""
+        entry = self._entries.get(node_id)
+        if entry is None:
+            if not is_dialable(address):
+                return
+            kept = PeerKept(node_id, (address,), learned=self._context.wall, tried=True)
+            entry = Entry(kept, group_of(address))
+            if not self._add(entry):
+                return
+        kept = entry.kept
+        self._leave(self._sources, kept.source_group, node_id)
+        kept.addresses = tuple(dict.fromkeys((address, *kept.addresses)))[:MAX_ADDRESSES]
+        kept.tried, kept.failures, kept.last_seen = True, 0, self._context.wall
+        entry.retry_at = entry.failed_at = float("-inf")
+        self.contested.pop(node_id, None)
+        self._regroup(entry, group_of(address))
+        self._keep(entry)
+
+    def seen(self, node_id: bytes) -> None:
+        """A link to this node, whoever dialled, is up, or was until now."""
+        entry = self._entries.get(node_id)
+        if entry is not None:
+            entry.kept.last_seen = self._context.wall
+            entry.kept.failures = 0
+            self._keep(entry)
+
+    def failed(self, node_id: bytes, retry_after: float, *, refused: bool = False) -> None:
+        """A dial to this node came to nothing, or (`refused`) it answered and will not have us. Seconds to wait."""
+        entry = self._entries.get(node_id)
+        if entry is None:
+            return
+        entry.failed_at = self._context.now
+        entry.retry_at = self._context.now + retry_after
+        if not refused:
+            entry.kept.failures = min(entry.kept.failures + 1, 1000)
+        self.contested.pop(node_id, None)
+        self._keep(entry)
+
+    def forget(self, node_id: bytes) -> bool:
+        """Know nothing of this node any more; False if nothing was known."""
+        self.anchors = [anchor for anchor in self.anchors if anchor[0] != node_id]
+        entry = self._entries.get(node_id)
+        if entry is None:
+            return False
+        self._remove(entry)
+        return True
+
+    def keep_anchors(self, anchors: list[tuple[bytes, str]]) -> None:
+        """These are the nodes to dial first after a restart; the older ones fill up what is missing."""
+        chosen = dict(anchors)
+        for node_id, address in self.anchors:
+            chosen.setdefault(node_id, address)
+        newest = list(chosen.items())[:MAX_ANCHORS]
+        if newest != self.anchors:
+            self.anchors = newest
+            text = ",".join(f"{node_id.hex()}@{address}" for node_id, address in newest)
+            self._context.remember(StateKept(ANCHORS, text))
+
+    # -------------------------------------------------------------------------------------------- what is asked
+
+    def note_dial(self, address: str) -> None:
+        """A dial to this address goes out now."""
+        now = self._context.now
+        self._dials.pop(address, None)
+        self._dials[address] = now
+        while len(self._dials) > MAX_DIALS_NOTED:
+            del self._dials[next(iter(self._dials))]
+
+    def may_dial(self, entry: Entry) -> bool:
+        """Whether its next address is within the budget: one dial a minute while nobody proved it, across all ids."""
+        if entry.kept.tried and entry.address == entry.kept.addresses[0]:
+            return True
+        last = self._dials.get(entry.address)
+        return last is None or self._context.now - last >= UNTRIED_DIAL_SECONDS
+
+    def reachable(self, at_most: int) -> int:
+        """How many unlinked nodes there are whose dials do not fail, counted up to `at_most`."""
+        found = 0
+        up = self._context.links.up
+        for entry in self._entries.values():
+            if found >= at_most:
+                break
+            if entry.kept.failures < FAILURES_TO_YIELD and entry.node_id not in up:
+                found += 1
+        return found
+
+    def sample(self, count: int, asker: bytes, address: str) -> list[bytes]:
+        """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of."""
+        reach = reach_of(address)
+        usable = [
+            entry.kept.record
+            for entry in self._entries.values()
+            if entry.kept.record
+            and entry.kept.failures < FAILURES_TO_YIELD
+            and entry.node_id != asker
+            and any(reach_of(text) <= reach for text in entry.kept.addresses)
+        ]
+        if len(usable) <= count:
+            return usable
+        return self._context.rng.sample(usable, count)
+
+    # ------------------------------------------------------------------------------------------------- quotas
+
+    def _add(self, entry: Entry) -> bool:
+        """Insert a new entry if the quotas have room or can make it."""
+        while not self._has_room(entry):
+            rival = self._yielding(entry)
+            if rival is None:
+                return False
+            self._remove(rival)
+        if len(self._entries) >= MAX_RECORDS and not self._make_room(entry):
+            return False
+        self._insert(entry)
+        self._keep(entry)
+        return True
+
+    def _has_room(self, entry: Entry) -> bool:
+        if len(self._groups.get(entry.group, ())) >= MAX_IN_GROUP:
+            return False
+        return entry.kept.tried or len(self._sources.get(entry.kept.source_group, ())) < MAX_OF_SOURCE
+
+    def _yielding(self, newcomer: Entry) -> Entry | None:
+        """An entry that must make room for the newcomer; if there is none, one is noted for a test."""
+        in_group = self._groups.get(newcomer.group, {})
+        in_way = in_group if len(in_group) >= MAX_IN_GROUP else self._sources[newcomer.kept.source_group]
+        rivals = [self._entries[node_id] for node_id in in_way]
+        losers = [entry for entry in rivals if self._yields(entry, newcomer)]
+        if losers:
+            return min(losers, key=lambda entry: (entry.kept.tried, -entry.kept.failures))
+        untested = [entry for entry in rivals if not entry.kept.tried and not entry.kept.failures]
+        if untested and len(self.contested) < MAX_CONTESTED:
+            self.contested[min(untested, key=lambda entry: entry.kept.learned).node_id] = None
+        return None
+
+    def _yields(self, entry: Entry, newcomer: Entry) -> bool:
+        """Whether it has shown to be useless, or the newcomer is proven and it is not."""
+        kept = entry.kept
+        if kept.node_id in self._context.links.up:
+            return False
+        if newcomer.kept.tried and not kept.tried:
+            return True
+        oldest = self._context.wall - STALE_SECONDS
+        return kept.failures >= FAILURES_TO_YIELD or max(kept.last_seen, kept.learned) < oldest
+
+    def _make_room(self, newcomer: Entry) -> bool:
+        """The book is full: the largest group loses one untried entry, unless it is the newcomer's own."""
+        largest = max(self._groups, key=lambda group: len(self._groups[group]))
+        if len(self._groups[largest]) <= len(self._groups.get(newcomer.group, ())):
+            return False
+        up = self._context.links.up
+        rivals = [entry for entry in self.of_group(largest) if entry.node_id not in up]
+        if not rivals:
+            return False
+        self._remove(min(rivals, key=lambda entry: (entry.kept.tried, -entry.kept.failures)))
+        return True
+
+    def _insert(self, entry: Entry) -> None:
+        self._entries[entry.node_id] = entry
+        self._groups.setdefault(entry.group, {})[entry.node_id] = None
+        if not entry.kept.tried:
+            self._sources.setdefault(entry.kept.source_group, {})[entry.node_id] = None
+
+    def _remove(self, entry: Entry) -> None:
+        del self._entries[entry.node_id]
+        self._leave(self._groups, entry.group, entry.node_id)
+        self._leave(self._sources, entry.kept.source_group, entry.node_id)
+        self.contested.pop(entry.node_id, None)
+        self._context.remember(PeerForgotten(entry.node_id))
+
+    def _regroup(self, entry: Entry, group: str) -> bool:
+        """It counts in this group from now on, if there is room or an untested entry can make it."""
+        members = self._groups.get(group, {})
+        if group == entry.group:
+            return True
+        if len(members) >= MAX_IN_GROUP:
+            rivals = [other for other in self.of_group(group) if self._yields(other, entry)]
+            if not rivals:
+                return False
+            self._remove(min(rivals, key=lambda other: (other.kept.tried, -other.kept.failures)))
+        self._leave(self._groups, entry.group, entry.node_id)
+        entry.group = group
+        self._groups.setdefault(group, {})[entry.node_id] = None
+        return True
+
+    @staticmethod
+    def _leave(table: dict[str, dict[bytes, None]], key: str, node_id: bytes) -> None:
+        members = table.get(key, {})
+        members.pop(node_id, None)
+        if not members:
+            table.pop(key, None)
+
+    def _keep(self, entry: Entry) -> None:
+        self._context.remember(evolve(entry.kept))

@@ -1,0 +1,180 @@
+"""When and with whom sets are reconciled: sessions of `positron.core.sync` over links.
+
+On link-up the dialler starts; every `sync_interval` one random link; 1 s after a session that brought something new
+the same link again, so a session that ended short of all is continued. Four sessions are open at once at most, more
+are answered busy; a link may open 0.5 a second (burst 4).
+
+What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it learns of
+it in the same exchange and asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.limits import Bucket
+from positron.core.links import Link
+from positron.core.sync import Index, Reconciler, SyncError
+from positron.errors import MessageError
+
+MAX_SESSIONS = 4
+SESSION_SECONDS = 15.0
+"""A session without an answer for so long is over."""
+
+AGAIN_SECONDS = 1.0
+BUSY_SECONDS = 2.0
+CEILING_MS = 1000
+"""What is younger than this is left to live traffic."""
+
+SESSION_RATE, SESSION_BURST = 0.5, 4
+BYTES_RATE, BYTES_BURST = 64 * 1024, 256 * 1024
+
+
+@define(eq=False)
+class _Session:
+    link: Link
+    number: int
+    ours: bool
+    reconciler: Reconciler
+    heard: float
+    round: int = 0
+    news: bool = False
+
+
+class AntiEntropy:
+    """Owns the sessions; the owner calls `tick` at `deadline`."""
+
+    def __init__(
+        self,
+        context: Context,
+        index: Index,
+        *,
+        floor: Callable[[], int],
+        known: Callable[[bytes], bool],
+        lacking: Callable[[Link, list[bytes]], None],
+        offered: Callable[[Link, list[bytes]], None],
+    ) -> None:
+        """`floor` is where our holdings begin (ms); `lacking` is told what a link has and we do not know, `offered`
+        what we showed it."""
+        self._context = context
+        self._index = index
+        self._floor = floor
+        self._known = known
+        self._lacking = lacking
+        self._offered = offered
+        self._sessions: dict[tuple[int, int, bool], _Session] = {}
+        self._rates: dict[int, tuple[Bucket, Bucket]] = {}
+        self._due: dict[int, float] = {}
+        self._next_random = context.now + context.parameters.sync_interval
+        self._numbers = 0
+
+    @property
+    def deadline(self) -> float:
+        """When the next session is to be opened or given up."""
+        stale = min((each.heard + SESSION_SECONDS for each in self._sessions.values()), default=float("inf"))
+        return min(self._next_random, stale, min(self._due.values(), default=float("inf")))
+
+    def link_up(self, link: Link) -> None:
+        """A link is up: whoever dialled starts."""
+        self._rates[link.number] = (Bucket(SESSION_RATE, SESSION_BURST), Bucket(BYTES_RATE, BYTES_BURST))
+        if link.outbound:
+            self._due[link.number] = self._context.now
+
+    def link_down(self, link: Link) -> None:
+        """Forget the link."""
+        self._rates.pop(link.number, None)
+        self._due.pop(link.number, None)
+        for key in [key for key in self._sessions if key[0] == link.number]:
+            del self._sessions[key]
+
+    def tick(self) -> None:
+        """Open what is due, give up what is stale."""
+        now = self._context.now
+        for key in [key for key, each in self._sessions.items() if each.heard + SESSION_SECONDS <= now]:
+            del self._sessions[key]
+        if now >= self._next_random:
+            interval = self._context.parameters.sync_interval
+            self._next_random = now + interval * (0.8 + 0.4 * self._context.rng.random())
+            links = list(self._context.links)
+            if links:
+                self._due.setdefault(self._context.rng.choice(links).number, now)
+        for number in [number for number, due in self._due.items() if due <= now]:
+            self._open(number)
+
+    def _open(self, number: int) -> None:
+        del self._due[number]
+        link = self._context.links.get(number)
+        if link is None or number not in self._rates:
+            return
+        if any(each.ours and each.link is link for each in self._sessions.values()):
+            return
+        if len(self._sessions) >= MAX_SESSIONS:
+            self._due[number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
+            return
+        self._numbers = (self._numbers + 1) & 0xFFFFFFFF
+        session = _Session(link, self._numbers, True, Reconciler(self._index), self._context.now)
+        self._sessions[number, session.number, True] = session
+        self._send(session, session.reconciler.start(self._floor(), self._ceiling()))
+
+    def _ceiling(self) -> int:
+        return self._context.wall_ms - CEILING_MS
+
+    def _send(self, session: _Session, ranges: bytes, busy: bool = False) -> None:
+        message = messages.Sync(session.number, session.round, ranges, busy)
+        self._context.send(session.link, message)
+
+    def received(self, link: Link, message: messages.Sync) -> None:
+        """One round of a session came. Raises `MessageError` if it is none."""
+        rates = self._rates[link.number]
+        rates[1].debit(len(message.ranges), self._context.now)
+        ours = message.round % 2 == 1
+        key = (link.number, message.session, ours)
+        session = self._sessions.get(key)
+        if message.busy:
+            self._ended_busy(link, key)
+        elif session is not None:
+            self._round(session, message)
+        elif message.round == 0:
+            self._accept(link, message, rates)
+
+    def _ended_busy(self, link: Link, key: tuple[int, int, bool]) -> None:
+        if self._sessions.pop(key, None) is not None:
+            self._due[link.number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
+
+    def _accept(self, link: Link, message: messages.Sync, rates: tuple[Bucket, Bucket]) -> None:
+        session = _Session(link, message.session, False, Reconciler(self._index), self._context.now)
+        over = len(self._sessions) >= MAX_SESSIONS or rates[1].wait(self._context.now) > 0
+        if over or not rates[0].take(1, self._context.now):
+            session.round = 1
+            self._send(session, b"", busy=True)
+            return
+        self._sessions[link.number, message.session, False] = session
+        self._round(session, message)
+
+    def _round(self, session: _Session, message: messages.Sync) -> None:
+        session.heard = self._context.now
+        if message.round >= 255:
+            raise MessageError("an exchange without end")
+        try:
+            answer = session.reconciler.answer(message.ranges, self._floor(), self._ceiling())
+        except SyncError as error:
+            raise MessageError(str(error)) from error
+        self._offered(session.link, answer.offered)
+        lacking = [envelope_id for envelope_id in answer.lacking if not self._known(envelope_id)]
+        if lacking:
+            session.news = True
+            self._lacking(session.link, lacking)
+        if answer.reply is not None:
+            session.round = message.round + 1
+            self._send(session, answer.reply)
+        if answer.done:
+            self._end(session)
+
+    def _end(self, session: _Session) -> None:
+        self._sessions.pop((session.link.number, session.number, session.ours), None)
+        if session.news:
+            self._due.setdefault(session.link.number, self._context.now + AGAIN_SECONDS)

@@ -1,0 +1,118 @@
+"""The one place where the core meets the world: handle, perform, re-arm.
+
+Rules: actions are performed in the order given; an event that performing them causes waits until they are done. There
+is one delayed call, for the core's one deadline, and none once the loop has ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+
+from positron.core.events import Action, Event, LoopLate, Tick, WallClock
+from positron.core.swarm import Swarm
+from positron.node.clocks import Clocks
+
+LATE = 1.0
+"""Seconds by which our own alarm may be late before the core is told that its silence is ours."""
+WALL_MOVED = 0.05
+"""Seconds by which the wall clock may move against `now` before the core is told."""
+GRAIN = 1e-6
+"""An alarm is set this much late, so that no rounding of clocks makes it ring before its time."""
+
+Performers = Mapping[type[Any], Callable[[Any], None]]
+
+
+class Loop:
+    """Drives one swarm at a time. `performers` has a callable for each class of action."""
+
+    def __init__(self, reactor: Any, clocks: Clocks, performers: Performers) -> None:
+        self._reactor = reactor
+        self._clocks = clocks
+        self._performers = performers
+        self._swarm: Swarm | None = None
+        self._pending: deque[Event] = deque()
+        self._stepping = False
+        self._offset = 0.0
+        self._alarm: IDelayedCall | None = None
+        self._alarm_at = float("inf")
+
+    def begin(self, swarm: Swarm, offset: float) -> None:
+        """Drive `swarm` from now on; `offset` is how far the wall clock was ahead of `now` at its birth."""
+        self._swarm = swarm
+        self._offset = offset
+        self.step(Tick())
+
+    def end(self) -> None:
+        """Drive nothing any more: events are dropped, and no call is left behind."""
+        self._swarm = None
+        self._pending.clear()
+        self._silence()
+
+    def step(self, event: Event) -> None:
+        """Give `event` to the core and do what it says, or let it wait for its turn if that is under way."""
+        if self._swarm is None:
+            return
+        self._pending.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._pending and self._swarm is not None:
+                self._take(self._swarm, self._pending.popleft())
+        finally:
+            self._stepping = False
+            self._arm()
+
+    def _take(self, swarm: Swarm, event: Event) -> None:
+        now = self._clocks.now()
+        if now - self._alarm_at > LATE:
+            late = now - self._alarm_at
+            self._silence()
+            self._perform(swarm.handle(LoopLate(late), now))
+        offset = self._clocks.wall() - now
+        if abs(offset - self._offset) > WALL_MOVED:
+            # Delayed calls are by the wall clock: one set before it moved would ring at the wrong time.
+            self._offset = offset
+            self._silence()
+            self._perform(swarm.handle(WallClock(offset), now))
+        self._perform(swarm.handle(event, now))
+
+    def _perform(self, actions: list[Action]) -> None:
+        performers = self._performers
+        for action in actions:
+            performers[type(action)](action)
+
+    def _arm(self) -> None:
+        """Have one call at the deadline or before it. Most deadlines move away, and the call is let ring early."""
+        if self._swarm is None:
+            return
+        deadline = self._swarm.deadline
+        if self._alarm is not None:
+            if self._alarm_at <= deadline:
+                return
+            self._silence()
+        if deadline < float("inf"):
+            wait = deadline - self._clocks.now()
+            self._alarm = self._reactor.callLater(wait + GRAIN if wait > 0 else 0, self._ring)
+            self._alarm_at = deadline
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        self._alarm_at = float("inf")
+
+    def _ring(self) -> None:
+        self._alarm = None
+        now = self._clocks.now()
+        if self._swarm is not None and now < self._swarm.deadline and now - self._alarm_at <= LATE:
+            self._alarm_at = float("inf")
+            self._arm()
+            return
+        self.step(Tick())
+        if self._alarm is None:
+            self._alarm_at = float("inf")

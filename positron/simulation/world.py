@@ -1,0 +1,421 @@
+"""A world of nodes: each is a real `Swarm`, its links are delays, its store is a dict, its time is a heap.
+
+Rule: nothing here decides anything that the protocol decides. The world performs actions, in order, and delivers what
+they cause after a delay; everything random comes from the one `Random` of the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from attrs import define, field
+
+from positron.core import events
+from positron.core.context import Parameters
+from positron.core.envelope import Entry
+from positron.core.identity import Identity
+from positron.core.records import (
+    EnvelopeKept,
+    EnvelopesDropped,
+    IndexEntry,
+    Loaded,
+    PeerKept,
+    SequencesDropped,
+    SequencesKept,
+    StateKept,
+    StubKept,
+    TrustKept,
+)
+from positron.core.swarm import Swarm
+
+EPOCH_WALL = 1_700_000_000.0
+"""What the wall clock of a world says at its time 0."""
+
+Latency = Callable[["WorldNode", "WorldNode", Random], float]
+
+
+def steady(seconds: float) -> Latency:
+    """Every chunk takes this long."""
+    return lambda _sender, _receiver, _rng: seconds
+
+
+def lognormal(median: float, sigma: float) -> Latency:
+    """Every pair of nodes has its own steady delay, lognormal over pairs."""
+    pairs: dict[tuple[int, int], float] = {}
+
+    def delay(sender: WorldNode, receiver: WorldNode, rng: Random) -> float:
+        key = (min(sender.number, receiver.number), max(sender.number, receiver.number))
+        if key not in pairs:
+            pairs[key] = median * rng.lognormvariate(0.0, sigma)
+        return pairs[key]
+
+    return delay
+
+
+@define(eq=False)
+class _Channel:
+    """One end of a connection. `other` is the far end; what is sent arrives in order."""
+
+    node: WorldNode
+    number: int
+    other: _Channel | None = None
+    open: bool = True
+    arrives: float = 0.0
+    paused: bool = False
+    held: list[list[bytes]] = field(factory=list)
+
+
+@define(eq=False)
+class Kept:
+    """A store that never fails: what would be on disk."""
+
+    envelopes: dict[bytes, EnvelopeKept] = field(factory=dict)
+    stubs: dict[bytes, StubKept] = field(factory=dict)
+    sequences: dict[Any, SequencesKept] = field(factory=dict)
+    floors: dict[Any, SequencesDropped] = field(factory=dict)
+    peers: dict[bytes, PeerKept] = field(factory=dict)
+    trust: dict[bytes, TrustKept] = field(factory=dict)
+    state: dict[str, str] = field(factory=dict)
+    epoch: int = 0
+
+    def remember(self, record: object) -> None:
+        """Keep one record, as every store does."""
+        match record:
+            case EnvelopeKept():
+                self.stubs.pop(record.id, None)
+                self.envelopes[record.id] = record
+            case StubKept():
+                self.envelopes.pop(record.id, None)
+                self.stubs[record.id] = record
+            case EnvelopesDropped():
+                for envelope_id in record.ids:
+                    self.envelopes.pop(envelope_id, None)
+                    self.stubs.pop(envelope_id, None)
+            case SequencesKept():
+                self.sequences[record.author, record.kind, record.recipient, record.epoch] = record
+            case SequencesDropped():
+                stream = (record.author, record.kind, record.recipient)
+                self.floors[stream] = record
+                for key in [key for key in self.sequences if key[:3] == stream]:
+                    if key[3] <= record.floor_epoch:
+                        del self.sequences[key]
+            case PeerKept():
+                self.peers[record.node_id] = record
+            case TrustKept():
+                self.trust[record.node_id] = record
+            case StateKept():
+                self.state[record.key] = record.value
+
+    def loaded(self, wall_ms: int) -> Loaded:
+        """What a node is born with."""
+        self.epoch = max(self.epoch + 1, wall_ms)
+        index = [
+            IndexEntry(e.id, e.created_ms, e.expires_ms, e.author, len(e.raw), e.kind)
+            for e in self.envelopes.values()
+        ]
+        index += [IndexEntry(s.id, s.created_ms, s.expires_ms, b"", 0) for s in self.stubs.values()]
+        return Loaded(
+            self.epoch,
+            index,
+            list(self.sequences.values()),
+            list(self.floors.values()),
+            list(self.peers.values()),
+            list(self.trust.values()),
+            dict(self.state),
+        )
+
+
+class WorldNode:
+    """One node of a world. `delivered` is what its application heard, `notices` what it was told."""
+
+    def __init__(self, world: World, number: int, parameters: Parameters, skew: float) -> None:
+        self.world = world
+        self.number = number
+        self.parameters = parameters
+        self.skew = skew
+        self.host = f"10.{number >> 8 & 255}.{number & 255}.1"
+        self.address = f"{self.host}:{parameters.port or 8888}"
+        self.identity = Identity(hashlib.blake2b(b"%d" % number, digest_size=32).digest())
+        self.node_id = self.identity.node_id
+        self.kept = Kept()
+        self.delivered: list[events.Deliver] = []
+        self.notices: list[events.Notice] = []
+        self.settled: dict[int, events.Settle] = {}
+        self.channels: dict[int, _Channel] = {}
+        self.bytes_out: dict[int, int] = {}
+        self.frames_out = 0
+        self.hangups: list[tuple[bytes, str]] = []
+        self.group = 0
+        self.tamper: Callable[[WorldNode, bytes], bytes | None] | None = None
+        self.swarm: Swarm | None = None
+        self._armed = float("inf")
+
+    def start(self) -> None:
+        """Be born, with what the store holds."""
+        wall = self.world.now + EPOCH_WALL + self.skew
+        self.swarm = Swarm(
+            self.identity,
+            self.parameters,
+            self.kept.loaded(int(wall * 1000)),
+            Random(self.world.rng.getrandbits(64)),
+            now=self.world.now,
+            wall=wall,
+        )
+        self.world.listening[self.address] = self
+        self.step(events.WallClock(EPOCH_WALL + self.skew))
+
+    def kill(self) -> None:
+        """Be gone, without a word: the other ends notice after a delay."""
+        self.swarm = None
+        self.world.listening.pop(self.address, None)
+        for channel in list(self.channels.values()):
+            self.world.close(channel, "connection lost", self_too=False)
+        self.channels.clear()
+
+    def stop(self) -> None:
+        """Leave on purpose."""
+        self.step(events.Leave())
+        self.world.after(0.5, self.kill)
+
+    @property
+    def links(self) -> list[bytes]:
+        """The node ids it is linked to."""
+        return [peer.node_id for peer in self.swarm.peers()] if self.swarm else []
+
+    def publish(self, topic: str, *payloads: bytes) -> int:
+        """Publish; the token under which it settles."""
+        token = self.world.token()
+        entries: list[Entry] = [(topic, payload) for payload in payloads]
+        self.step(events.Publish(token, entries))
+        return token
+
+    def step(self, event: events.Event) -> None:
+        """The one place where this node's core meets its world."""
+        if self.swarm is None:
+            return
+        self.world.steps += 1
+        for action in self.swarm.handle(event, self.world.now):
+            self._perform(action)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self.swarm is None:
+            return
+        due = max(self.swarm.deadline, self.world.now)
+        if due < self._armed:
+            self._armed = due
+            self.world.at(due, self._wake)
+
+    def _wake(self) -> None:
+        if self._armed <= self.world.now:
+            self._armed = float("inf")
+            self.step(events.Tick())
+
+    def _perform(self, action: events.Action) -> None:
+        match action:
+            case events.Send():
+                self._send(action)
+            case events.Deliver():
+                self.delivered.append(action)
+            case events.Remember():
+                self.kept.remember(action.record)
+                if action.mark:
+                    self.world.after(0.05, lambda: self.step(events.Stored(action.mark)))
+            case events.Fetch():
+                found = {i: self.kept.envelopes[i].raw for i in action.ids if i in self.kept.envelopes}
+                self.world.after(0.001, lambda: self.step(events.Fetched(action.link, found)))
+            case events.Dial():
+                self.world.dial(self, action)
+            case events.Hangup():
+                channel = self.channels.get(action.link)
+                if channel is not None:
+                    peer = channel.other.node.node_id if channel.other else b""
+                    self.hangups.append((peer, action.reason))
+                    self.world.close(channel, action.reason)
+            case events.Pause():
+                self.channels[action.link].paused = True
+            case events.Resume():
+                self._resume(action.link)
+            case events.Emit():
+                self.notices.append(action.notice)
+            case events.Settle():
+                self.settled[action.token] = action
+            case events.Established() | events.Sealed():
+                pass
+
+    def _send(self, action: events.Send) -> None:
+        channel = self.channels.get(action.link)
+        if channel is None:
+            return
+        frame: bytes | None = action.frame
+        if self.tamper is not None and frame is not None:
+            frame = self.tamper(channel.other.node if channel.other else self, frame)
+        if frame is not None:
+            self.frames_out += 1
+            tag = frame[0]
+            self.bytes_out[tag] = self.bytes_out.get(tag, 0) + len(frame) + 4
+            self.world.carry(channel, frame)
+
+    def _resume(self, number: int) -> None:
+        channel = self.channels.get(number)
+        if channel is not None:
+            channel.paused = False
+            held, channel.held = channel.held, []
+            for frames in held:
+                self.world.after(0.0, lambda frames=frames: self.receive(channel, frames))  # type: ignore[misc]
+
+    def receive(self, channel: _Channel, frames: list[bytes]) -> None:
+        """Frames arrive at this end of a channel."""
+        if not channel.open:
+            return
+        if channel.paused:
+            channel.held.append(frames)
+        else:
+            self.step(events.Received(channel.number, frames))
+
+
+class World:
+    """All of it. `run(seconds)` plays; `nodes` are in the order they were made."""
+
+    def __init__(self, seed: int, *, latency: Latency | None = None, loss: float = 0.0) -> None:
+        """`loss` is the share of chunks that come one retransmission (200 ms) later, as TCP shows it."""
+        self.rng = Random(seed)
+        self.seed = seed
+        self.now = 0.0
+        self.steps = 0
+        self.nodes: list[WorldNode] = []
+        self.listening: dict[str, WorldNode] = {}
+        self.latency = latency or steady(0.010)
+        self.loss = loss
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._counter = 0
+        self._links = 0
+        self._tokens = 0
+
+    def node(self, *, skew: float = 0.0, start: bool = True, **parameters: Any) -> WorldNode:
+        """A new node; `parameters` are those of `Parameters`."""
+        number = len(self.nodes) + 1
+        parameters.setdefault("port", 8888)
+        host = f"10.{number >> 8 & 255}.{number & 255}.1"
+        parameters.setdefault("advertise", (f"{host}:{parameters['port']}",))
+        node = WorldNode(self, number, Parameters(**parameters), skew)
+        self.nodes.append(node)
+        if start:
+            node.start()
+        return node
+
+    def token(self) -> int:
+        """A token no one used before."""
+        self._tokens += 1
+        return self._tokens
+
+    # -------------------------------------------------------------------------------------------------- time
+
+    def at(self, when: float, call: Callable[[], None]) -> None:
+        """Do this at that time; what is due at one time is done in the order it was asked for."""
+        self._counter += 1
+        heapq.heappush(self._heap, (when, self._counter, call))
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do this so much later."""
+        self.at(self.now + seconds, call)
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
+        """Play so many seconds, or until the condition holds (asked every 100 ms); whether it held."""
+        end = self.now + seconds
+        check = self.now
+        while self._heap and self._heap[0][0] <= end:
+            when, _, call = heapq.heappop(self._heap)
+            if until is not None and when >= check:
+                if until():
+                    heapq.heappush(self._heap, (when, 0, call))
+                    return True
+                check = when + 0.1
+            self.now = when
+            call()
+        self.now = end
+        return until() if until is not None else True
+
+    # ------------------------------------------------------------------------------------------------- links
+
+    def dial(self, node: WorldNode, action: events.Dial) -> None:
+        """Open a channel, after a round trip."""
+        target = self.listening.get(action.address)
+        if target is None or target.group != node.group:
+            reason = "connection refused" if target is None else "timed out"
+            self.after(0.1, lambda: node.step(events.DialFailed(action.address, reason)))
+            return
+        delay = 2 * self.latency(node, target, self.rng)
+        self.after(delay, lambda: self._connect(node, target, action))
+
+    def _connect(self, node: WorldNode, target: WorldNode, action: events.Dial) -> None:
+        if node.swarm is None:
+            return
+        if target.swarm is None or target.group != node.group:
+            node.step(events.DialFailed(action.address, "connection refused"))
+            return
+        if action.expected is not None and action.expected != target.node_id:
+            node.step(events.DialFailed(action.address, "wrong identity"))
+            return
+        here, there = self._channel(node), self._channel(target)
+        here.other, there.other = there, here
+        binding = hashlib.blake2b(b"%d" % here.number, digest_size=32).digest()
+        node.step(events.Connected(here.number, target.node_id, True, action.address, binding))
+        source = f"{node.host}:{40000 + here.number % 20000}"
+        target.step(events.Connected(there.number, node.node_id, False, source, binding))
+
+    def _channel(self, node: WorldNode) -> _Channel:
+        self._links += 1
+        channel = _Channel(node, self._links)
+        node.channels[channel.number] = channel
+        return channel
+
+    def carry(self, channel: _Channel, frame: bytes) -> None:
+        """Bring a frame to the other end, in order."""
+        other = channel.other
+        if other is None or not channel.open or channel.node.group != other.node.group:
+            return
+        delay = self.latency(channel.node, other.node, self.rng)
+        if self.loss and self.rng.random() < self.loss:
+            delay += 0.2
+        channel.arrives = max(channel.arrives, self.now + delay)
+        self.at(channel.arrives, lambda: other.node.receive(other, [frame]))
+
+    def close(self, channel: _Channel, reason: str, self_too: bool = True) -> None:
+        """Close a channel: this end now, the other when what is under way has arrived."""
+        if not channel.open:
+            return
+        channel.open = False
+        node, other = channel.node, channel.other
+        node.channels.pop(channel.number, None)
+        if self_too:
+            self.after(0.0, lambda: node.step(events.Disconnected(channel.number, reason)))
+        if other is not None and other.node.group == node.group:
+            delay = max(channel.arrives, self.now + self.latency(node, other.node, self.rng))
+            self.at(delay, lambda: self.lose(other, "closed by the peer"))
+
+    def lose(self, channel: _Channel, reason: str) -> None:
+        """This end of a channel is gone."""
+        if channel.open:
+            channel.open = False
+            channel.node.channels.pop(channel.number, None)
+            channel.node.step(events.Disconnected(channel.number, reason))
+
+    def partition(self, *groups: list[WorldNode]) -> None:
+        """Nothing passes between these groups any more, until `heal`."""
+        for number, group in enumerate(groups):
+            for node in group:
+                node.group = number
+
+    def heal(self) -> None:
+        """Everything passes again. Channels across the cut that were not given up go on with a hole: they are cut."""
+        for node in self.nodes:
+            for channel in list(node.channels.values()):
+                if channel.other is not None and channel.other.node.group != node.group:
+                    self.lose(channel, "connection reset")
+        for node in self.nodes:
+            node.group = 0

@@ -1,0 +1,165 @@
+"""What waits to be written, in order, and how it is cut into batches.
+
+Rule: memory stays bounded and a batch stays short. While the disk refuses, only what replaces itself, or is small,
+waits; envelopes become stubs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from typing import NamedTuple
+
+from attrs import define
+
+from positron.core.records import (
+    EnvelopeKept,
+    EnvelopesDropped,
+    PeerForgotten,
+    PeerKept,
+    Record,
+    SequencesDropped,
+    SequencesKept,
+    StateKept,
+    StubKept,
+    TrustKept,
+)
+
+MAX_ROWS = 500
+"""Rows in one interaction: 7 to 9 ms (research/limits.md 6), which is what a read may have to wait."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes in one interaction, unless a single record is longer."""
+
+MAX_WAITING = 50_000
+"""Records that wait while the disk refuses; the oldest go."""
+
+ROW_BYTES = 256
+"""What a row costs on disk beside its blob, with its share of the indexes (measured: 230)."""
+
+
+class Entry(NamedTuple):
+    """One remembered record. `number` counts them from the start and is an envelope's cursor; `mark` may be 0."""
+
+    number: int
+    record: Record
+    mark: int
+
+
+@define
+class Batch:
+    """What goes to disk in one transaction. `durable`: it must survive a power loss from when it is reported."""
+
+    entries: list[Entry]
+    last: int
+    mark: int
+    size: int
+    durable: bool
+
+
+class Backlog:
+    """A queue of records. `rows` is what writing it all would take; `last` is the number of the newest."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self.rows = 0
+        self.last = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def add(self, record: Record, mark: int) -> None:
+        """Queue a record."""
+        self.last += 1
+        self._entries.append(Entry(self.last, record, mark))
+        self.rows += rows_of(record)
+
+    def take(self) -> Batch:
+        """The next batch, in order: up to 500 rows and 4 MiB, at least one record. What a later one replaces is left
+        out. The backlog must not be empty."""
+        taken: list[Entry] = []
+        rows = size = mark = 0
+        durable = False
+        while self._entries:
+            entry = self._entries[0]
+            more_rows, more_bytes = rows_of(entry.record), size_of(entry.record)
+            if taken and (rows + more_rows > MAX_ROWS or size + more_bytes > MAX_BYTES):
+                break
+            taken.append(self._entries.popleft())
+            rows += more_rows
+            size += more_bytes
+            mark = max(mark, entry.mark)
+            durable = durable or entry.mark > 0 or _is_ban(entry.record)
+        self.rows -= rows
+        return Batch(newest(taken), taken[-1].number, mark, size, durable)
+
+    def put_back(self, batch: Batch) -> None:
+        """A batch that could not be written waits again, before all others; see `compact`."""
+        self._entries.extendleft(reversed(batch.entries))
+        self.compact()
+
+    def bound(self) -> None:
+        """Compact it if it grew to twice what may wait."""
+        if len(self._entries) >= 2 * MAX_WAITING:
+            self.compact()
+
+    def compact(self) -> None:
+        """Keep only what may wait for a disk that refuses: the newest of each key, stubs for envelopes, no mark."""
+        kept = newest(Entry(number, without_bytes(record), 0) for number, record, _ in self._entries)
+        self._entries = deque(kept[-MAX_WAITING:])
+        self.rows = sum(rows_of(entry.record) for entry in self._entries)
+
+
+def rows_of(record: Record) -> int:
+    """How many rows writing this record touches."""
+    if type(record) is EnvelopeKept:
+        return 1 + len(record.topics)
+    if type(record) is EnvelopesDropped:
+        return max(1, len(record.ids))
+    return 1
+
+
+def size_of(record: Record) -> int:
+    """About how many bytes it takes on disk."""
+    if type(record) is EnvelopeKept:
+        return len(record.raw) + ROW_BYTES + sum(len(topic) + 16 for topic in record.topics)
+    return 0 if type(record) is EnvelopesDropped else ROW_BYTES
+
+
+def without_bytes(record: Record) -> Record:
+    """The record, or the stub of an envelope."""
+    if type(record) is EnvelopeKept:
+        return StubKept(record.id, record.created_ms, record.expires_ms)
+    return record
+
+
+def newest(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries without those that a later one of the same key replaces. Order is kept."""
+    kept: dict[Hashable, Entry] = {}
+    for entry in entries:
+        key = _key(entry)
+        kept.pop(key, None)
+        kept[key] = entry
+    return list(kept.values())
+
+
+def _key(entry: Entry) -> Hashable:
+    match entry.record:
+        case SequencesKept() as record:
+            return "sequences", record.author, record.kind, record.recipient, record.epoch
+        case SequencesDropped() as record:
+            return "floor", record.author, record.kind, record.recipient
+        case PeerKept() | PeerForgotten() as record:
+            return "peer", record.node_id
+        case TrustKept() as record:
+            return "trust", record.node_id
+        case StateKept() as record:
+            return "state", record.key
+    return entry.number
+
+
+def _is_ban(record: Record) -> bool:
+    return type(record) is TrustKept and record.banned_until > 0
