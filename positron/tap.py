@@ -92,8 +92,16 @@ class Options(usage.Options):
         """Settle the configuration, run the operator's checks, and tell twistd or twist what it has to know."""
         self.config = self.load()
         checks.run(self.config, _reactor())
-        if self.parent is not None:
-            _tell_parent(self.parent, self.config)
+        logs.OUTPUT.set_level(self.config.log_level)
+        if self.parent is not None and "nodaemon" in self.parent:
+            _tell_twistd(self.parent, self.config, self.is_daemon())
+        elif self.parent is not None:
+            _tell_twist(self.parent, self.config)
+
+    def is_daemon(self) -> bool:
+        """Whether twistd runs this in the background."""
+        parent = self.parent
+        return parent is not None and "nodaemon" in parent and not (parent["nodaemon"] or parent["debug"])
 
     def load(self) -> Config:
         """The configuration as flags, environment and files have it now; ConfigError if one is wrong."""
@@ -117,28 +125,26 @@ for _option in OPTIONS.values():
     _add_flag(_option)
 
 
-def _tell_parent(parent: usage.Options, config: Config) -> None:
-    """Set what twistd (or twist) does around the service: its log, and no pidfile for a foreground process."""
-    logs.OUTPUT.set_level(config.log_level)
-    logs.OUTPUT.path = config.log_file
-    if "fileLogObserverFactory" in parent:
-        parent["logLevel"] = LogLevel.debug  # ours filters
-        parent["fileLogObserverFactory"] = lambda file: logs.OUTPUT.observer(
-            config.log_format, None if config.log_file else file
-        )
-        return
-    foreground = parent["nodaemon"] or parent["debug"]
-    if foreground and parent["pidfile"] == "twistd.pid":
+def _tell_twistd(parent: usage.Options, config: Config, is_daemon: bool) -> None:
+    """Say where the log goes and in which form, and that a foreground process needs no pidfile."""
+    if not is_daemon and parent["pidfile"] == "twistd.pid":
         # Else two nodes started in one working directory would refuse each other. A pidfile asked for stays.
         parent["pidfile"] = ""
-    logfile = config.log_file or parent["logfile"] or (None if foreground else "twistd.log")
-    if logfile == "-":
-        if not foreground:
-            raise ConfigError("log_file: a daemon has no stdout to log to; name a file, or give twistd -n")
-        logfile = None
-    logs.OUTPUT.path = os.path.abspath(logfile) if logfile else None
-    if not parent["logger"] and not parent.get("syslog"):
+    logfile = config.log_file or parent["logfile"] or ("twistd.log" if is_daemon else "-")
+    if logfile == "-" and is_daemon:
+        raise ConfigError("log_file: a daemon has no stdout to log to; name a file, or give twistd -n")
+    logs.OUTPUT.path = None if logfile == "-" else os.path.abspath(logfile)
+    if not parent["logger"] and not parent["syslog"]:
         parent["logger"] = f"positron.logs.{config.log_format}"
+
+
+def _tell_twist(parent: usage.Options, config: Config) -> None:
+    """Put our observer between twist and its log file; it filters by level itself."""
+    logs.OUTPUT.path = config.log_file
+    parent["logLevel"] = LogLevel.debug
+    parent["fileLogObserverFactory"] = lambda file: logs.OUTPUT.observer(
+        config.log_format, None if config.log_file else file
+    )
 
 
 class Program(MultiService):
@@ -177,10 +183,16 @@ class Program(MultiService):
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def _or_exit(self, start: Callable[[], None]) -> None:
+        """Run a step of the start; if it fails by somebody's mistake, end with one log line and exit code 1.
+
+        A daemon's parent process waits to be told by twistd itself, which does so for an exception only.
+        """
         try:
             start()
         except (CannotListenError, PositronError, OSError) as error:
             log.critical("the node cannot start: {error}", error=str(error))
+            if self._options.is_daemon():
+                raise
             _end(1)
 
     def _fail(self, failure: Failure) -> None:
