@@ -192,6 +192,7 @@ class Program(MultiService):
         except (CannotListenError, PositronError, OSError) as error:
             log.critical("the node cannot start: {error}", error=str(error))
             if self._options.is_daemon():
+                sys.excepthook = lambda *_: None  # it is logged, in one line
                 raise
             _end(1)
 
