@@ -176,7 +176,6 @@ class Connection(Protocol):
             return
         if self._reason is None:
             self._reason = reason
-            self._frames.clear()
             self._timers.stop("frame")
             self._timers.stop("handshake")
         if abort:

@@ -159,6 +159,8 @@ class CapTests(SynchronousTestCase):
         self.assertEqual([self.let_in(entrance, f"10.0.0.{n}") for n in range(5)], [True] * 3 + [False] * 2)
         self.assertTrue(self.let_in(entrance, "10.9.0.1"))
         self.assertEqual(entrance.reasons(), ["inbound limit of group"] * 2)
+        entrance.wires.advance(6)
+        self.assertTrue(self.let_in(entrance, "10.0.0.5"))
 
     def test_half_open_of_address(self):
         """At most so many half-open ones of an address; established ones do not count."""
@@ -206,14 +208,16 @@ class CapTests(SynchronousTestCase):
         for host in ("10.1.0.1", "10.1.0.2", "10.2.0.1"):
             self.assertTrue(self.let_in(entrance, host, CLIENT_HELLO))
         entrance.wires.settle()
-        self.assertTrue(self.let_in(entrance, "10.3.0.1", CLIENT_HELLO))
-        entrance.wires.settle()
+        for host in ("10.3.0.1", "10.4.0.1"):
+            self.assertIsNotNone(entrance.knock(Talker(CLIENT_HELLO), host))
+            # At once, before the evicted one's socket is closed.
+            self.assertEqual(entrance.factory.half_open, 4)
+            entrance.wires.settle()
         self.assertEqual(proved.reasons("lost"), [])
         self.assertEqual(
             [(call[1].address, call[2]) for call in entrance.owner.calls if call[0] == "refused"],
-            [("10.1.0.1:40001", "evicted")],
+            [("10.1.0.1:40001", "evicted"), ("10.1.0.2:40002", "evicted")],
         )
-        self.assertEqual(entrance.factory.half_open, 4)
 
     def test_all_have_proved(self):
         """When everybody has proved an identity and nobody has said HELLO, the oldest still makes room."""

@@ -1,5 +1,6 @@
 """Frames in every split, refused lengths, and what is dropped first from a full send queue."""
 
+import time
 from itertools import pairwise
 from random import Random
 
@@ -82,6 +83,16 @@ class FrameReaderTests(SynchronousTestCase):
         self.assertEqual(reader.feed(data[-1:]), [])
         self.assertEqual(reader.fault, OVERSIZE)
         self.assertEqual(reader.feed(wire(b"\x01more")), [])
+
+    def test_the_price_of_dripping(self):
+        """The largest frame in single bytes costs what its bytes cost, not their square (minutes)."""
+        reader = FrameReader()
+        reader.feed(pack_length(MAX_FRAME))
+        began = time.process_time()
+        for _ in range(MAX_FRAME):
+            frames = reader.feed(b"\x01")
+        self.assertEqual(frames, [b"\x01" * MAX_FRAME])
+        self.assertLess(time.process_time() - began, 3)
 
     def test_all_ones(self):
         """The largest length there is reserves nothing."""

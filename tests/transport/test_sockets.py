@@ -76,6 +76,10 @@ class Listener(Owner):
         super().frames_received(connection, frames)
         self._tell()
 
+    def connected(self):
+        """The node ids of those who were greeted."""
+        return [call[1].node_id for call in self.calls if call[0] == "connected"]
+
     def _tell(self):
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
@@ -295,11 +299,12 @@ class PythonClientTests(TestCase):
         context = self.context(Ed25519PrivateKey.from_private_bytes(seed(4)))
         session, _ = yield deferToThread(self.talk, server.number, context)
         yield server.until(lambda: server.reasons("lost"))
-        self.assertEqual([call[1].node_id for call in server.calls if call[0] == "connected"], [node_id(4)])
+        self.assertEqual(server.connected(), [node_id(4)])
         self.assertEqual(server.frames, [b"\x07"])
-        with contextlib.suppress(ssl.SSLError, ConnectionError):
-            _, resumed = yield deferToThread(self.talk, server.number, context, session)
-            self.assertFalse(resumed)
+        _, resumed = yield deferToThread(self.talk, server.number, context, session)
+        self.assertFalse(resumed)
+        yield server.until(lambda: len(server.reasons("lost")) == 2)
+        self.assertEqual(server.connected(), [node_id(4)] * 2)
 
     def test_no_certificate(self):
         """No certificate."""
