@@ -23,7 +23,7 @@ BELOW = {
     "logs": {"errors"},
     "services": {"transport", "store", "core", "config", "logs", "errors"},
     "control": {"services", "store", "core", "config", "logs", "errors"},
-    "node": {"control", "services", "transport", "store", "core", "config", "logs", "errors"},
+    "node": {"checks", "control", "services", "transport", "store", "core", "config", "logs", "errors"},
     "cli": {"node", "control", "services", "store", "core", "config", "errors", "simulation", "checks"},
     "simulation": {"node", "services", "transport", "store", "core", "config", "errors", "testing"},
     "checks": {"store", "core", "config", "errors"},
