@@ -4,7 +4,8 @@ On link-up the dialler starts; every `sync_interval` one random link; 1 s after 
 the same link again, so a session that ended short of all is continued. Four sessions are open at once at most, more
 are answered busy; a link may open 0.5 a second (burst 4).
 
-What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it learns of
+In sync a session is one message of about 70 bytes and an empty one that ends it, so that it holds no place until it
+times out. What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it learns of
 it in the same exchange and asks.
 """
 
@@ -18,7 +19,7 @@ from positron.core import messages
 from positron.core.context import Context
 from positron.core.limits import Bucket
 from positron.core.links import Link
-from positron.core.sync import Index, Reconciler, SyncError
+from positron.core.sync import Index, Session
 from positron.errors import MessageError
 
 MAX_SESSIONS = 4
@@ -35,11 +36,11 @@ BYTES_RATE, BYTES_BURST = 64 * 1024, 256 * 1024
 
 
 @define(eq=False)
-class _Session:
+class _Open:
     link: Link
     number: int
     ours: bool
-    reconciler: Reconciler
+    session: Session
     heard: float
     round: int = 0
     news: bool = False
@@ -53,20 +54,17 @@ class AntiEntropy:
         context: Context,
         index: Index,
         *,
-        floor: Callable[[], int],
         known: Callable[[bytes], bool],
         lacking: Callable[[Link, list[bytes]], None],
         offered: Callable[[Link, list[bytes]], None],
     ) -> None:
-        """`floor` is where our holdings begin (ms); `lacking` is told what a link has and we do not know, `offered`
-        what we showed it."""
+        """`lacking` is told what a link has and we do not know (`known`), `offered` what we showed it."""
         self._context = context
         self._index = index
-        self._floor = floor
         self._known = known
         self._lacking = lacking
         self._offered = offered
-        self._sessions: dict[tuple[int, int, bool], _Session] = {}
+        self._sessions: dict[tuple[int, int, bool], _Open] = {}
         self._rates: dict[int, tuple[Bucket, Bucket]] = {}
         self._due: dict[int, float] = {}
         self._next_random = context.now + context.parameters.sync_interval
@@ -116,19 +114,21 @@ class AntiEntropy:
             self._due[number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
             return
         self._numbers = (self._numbers + 1) & 0xFFFFFFFF
-        session = _Session(link, self._numbers, True, Reconciler(self._index), self._context.now)
-        self._sessions[number, session.number, True] = session
-        self._send(session, session.reconciler.start(self._floor(), self._ceiling()))
+        session = _Open(link, self._numbers, True, Session(self._index, self._ceiling()), self._context.now)
+        ranges = session.session.start()
+        if ranges:
+            self._sessions[number, session.number, True] = session
+            self._send(session, ranges)
 
     def _ceiling(self) -> int:
         return self._context.wall_ms - CEILING_MS
 
-    def _send(self, session: _Session, ranges: bytes, busy: bool = False) -> None:
+    def _send(self, session: _Open, ranges: bytes, busy: bool = False) -> None:
         message = messages.Sync(session.number, session.round, ranges, busy)
         self._context.send(session.link, message)
 
     def received(self, link: Link, message: messages.Sync) -> None:
-        """One round of a session came. Raises `MessageError` if it is none."""
+        """One round of a session came; even rounds are its opener's. Raises `MessageError` for a hostile one."""
         rates = self._rates[link.number]
         rates[1].debit(len(message.ranges), self._context.now)
         ours = message.round % 2 == 1
@@ -146,7 +146,7 @@ class AntiEntropy:
             self._due[link.number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
 
     def _accept(self, link: Link, message: messages.Sync, rates: tuple[Bucket, Bucket]) -> None:
-        session = _Session(link, message.session, False, Reconciler(self._index), self._context.now)
+        session = _Open(link, message.session, False, Session(self._index, self._ceiling()), self._context.now)
         over = len(self._sessions) >= MAX_SESSIONS or rates[1].wait(self._context.now) > 0
         if over or not rates[0].take(1, self._context.now):
             session.round = 1
@@ -155,26 +155,23 @@ class AntiEntropy:
         self._sessions[link.number, message.session, False] = session
         self._round(session, message)
 
-    def _round(self, session: _Session, message: messages.Sync) -> None:
+    def _round(self, session: _Open, message: messages.Sync) -> None:
         session.heard = self._context.now
         if message.round >= 255:
             raise MessageError("an exchange without end")
-        try:
-            answer = session.reconciler.answer(message.ranges, self._floor(), self._ceiling())
-        except SyncError as error:
-            raise MessageError(str(error)) from error
-        self._offered(session.link, answer.offered)
-        lacking = [envelope_id for envelope_id in answer.lacking if not self._known(envelope_id)]
+        answer = session.session.answer(message.ranges)
+        self._offered(session.link, answer.extra)
+        lacking = [envelope_id for envelope_id in answer.lack if not self._known(envelope_id)]
         if lacking:
             session.news = True
             self._lacking(session.link, lacking)
-        if answer.reply is not None:
+        if answer.message is not None:
             session.round = message.round + 1
-            self._send(session, answer.reply)
-        if answer.done:
+            self._send(session, answer.message)
+        if not answer.message:
             self._end(session)
 
-    def _end(self, session: _Session) -> None:
+    def _end(self, session: _Open) -> None:
         self._sessions.pop((session.link.number, session.number, session.ours), None)
         if session.news:
             self._due.setdefault(session.link.number, self._context.now + AGAIN_SECONDS)

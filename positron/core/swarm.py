@@ -100,7 +100,6 @@ class Swarm:
         self._sync = AntiEntropy(
             context,
             self._index,
-            floor=lambda: self.gossip.holdings.floor_ms,
             known=self.gossip.holdings.is_known,
             lacking=self._lacking,
             offered=self._offered,

@@ -23,24 +23,35 @@ MAX_SEEN = 131_072
 """Ids remembered without their envelope, in two generations."""
 
 MAX_ENVELOPES = 65_536
-MAX_INDEX = 2 * MAX_ENVELOPES
-"""Envelopes and stubs together; beyond it the floor rises."""
-
 RECENT_SECONDS = 10.0
 RECENT_BYTES = 32 * 1024 * 1024
 EXPIRY_BATCH = 500
-WINDOW_SLACK_MS = 10_000
-"""The floor lies this much above the edge of retention, so that what is about to expire is not reconciled."""
+FLOOR_STEP_MS = 10_000
+"""A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
+floors are mostly equal and what is about to end is not reconciled. Short retentions have steps of a tenth."""
+
+FLOOR_KEPT_EVERY_MS = 60_000
+"""How far a floor moves by age before the store is told again."""
 
 
 class Index(Protocol):
-    """The sorted set of (created_ms, id) that anti-entropy reconciles (`positron.core.sync`)."""
+    """The sorted set of (created_ms, id) that anti-entropy reconciles (`positron.core.sync`).
 
-    def add(self, created_ms: int, envelope_id: bytes) -> object:
+    Its floor only rises: by `raise_floor`, or by itself when there are too many entries.
+    """
+
+    @property
+    def floor(self) -> int:
+        """Nothing created before this (ms) is in it."""
+
+    def add(self, created: int, id: bytes, /) -> bool:
         """Put an id in."""
 
-    def discard(self, created_ms: int, envelope_id: bytes) -> object:
+    def discard(self, created: int, id: bytes, /) -> bool:
         """Take an id out, if it is there."""
+
+    def raise_floor(self, floor: int, /) -> int:
+        """Drop what was created before `floor`."""
 
 
 @define(eq=False)
@@ -65,7 +76,7 @@ class Holdings:
         self.storing = True
         self.bytes = 0
         self.envelopes = 0
-        self.floor_ms = 0
+        self._floor_kept = 0
         self._recent_bytes = 0
         self._young: dict[bytes, None] = {}
         self._old: dict[bytes, None] = {}
@@ -80,8 +91,14 @@ class Holdings:
             if entry.kind == BROADCAST:
                 self._insert(entry)
         floor = int(state.get("floor_ms", "0"))
-        self.floor_ms = floor if floor <= self._context.wall_ms else 0
+        if floor <= self._context.wall_ms:
+            self._index.raise_floor(floor)
         self._raise_floor_by_age()
+
+    @property
+    def floor_ms(self) -> int:
+        """What was created before this is refused as `old`."""
+        return self._index.floor
 
     # -------------------------------------------------------------------------------------------- questions
 
@@ -271,8 +288,8 @@ class Holdings:
             held = self._count_by_author if self.envelopes > MAX_ENVELOPES else self._by_author
             author = max(held, key=lambda key: held[key])
             self._prune_author(author)
-        if len(self.known) > MAX_INDEX:
-            self._raise_floor_by_count()
+        if self._index.floor > self._floor_kept + FLOOR_KEPT_EVERY_MS:
+            self._floor_rose()
 
     def _prune_author(self, author: bytes) -> None:
         """Turn the oldest twentieth of what this author holds into stubs, at least one."""
@@ -282,22 +299,16 @@ class Holdings:
             self._to_stub(entry)
 
     def _raise_floor_by_age(self) -> None:
-        edge = self._context.wall_ms - int(self._context.parameters.retention * 1000) + WINDOW_SLACK_MS
-        if edge - self.floor_ms > 60_000:
-            self._set_floor(edge)
-        else:
-            self.floor_ms = max(self.floor_ms, edge)
+        retention = int(self._context.parameters.retention * 1000)
+        step = min(FLOOR_STEP_MS, max(1, retention // 10))
+        self._index.raise_floor((self._context.wall_ms - retention + 2 * step) // step * step)
+        if self._index.floor > self._floor_kept + FLOOR_KEPT_EVERY_MS:
+            self._floor_rose()
 
-    def _raise_floor_by_count(self) -> None:
-        entries = sorted(self.known.values(), key=lambda entry: entry.created_ms)
-        cut = entries[len(entries) // 20].created_ms + 1
-        for entry in entries:
-            if entry.created_ms >= cut:
-                break
+    def _floor_rose(self) -> None:
+        """Let go of everything below the index's floor, and have it kept: it is never to fall again."""
+        self._floor_kept = self._index.floor
+        for entry in [entry for entry in self.known.values() if entry.created_ms < self._floor_kept]:
             self._drop(entry)
         self._flush_drops()
-        self._set_floor(max(self.floor_ms, cut))
-
-    def _set_floor(self, floor_ms: int) -> None:
-        self.floor_ms = floor_ms
-        self._context.remember(StateKept("floor_ms", str(floor_ms)))
+        self._context.remember(StateKept("floor_ms", str(self._floor_kept)))
