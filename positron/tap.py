@@ -170,6 +170,7 @@ class Program(MultiService):
 
     def startService(self) -> None:
         """Start the node, and watch over its start."""
+        self._take_signals()
         self._reactor.callWhenRunning(self._take_signals)
         self._or_exit(super().startService)
         self._node.when_ready().addErrback(self._fail)
@@ -213,7 +214,7 @@ class Program(MultiService):
         _end(1)
 
     def _take_signals(self) -> None:
-        """Replace the reactor's signals with ours, once it has installed its own."""
+        """Make the signals ours: while starting, and again once the reactor has installed its own."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop_signal)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
