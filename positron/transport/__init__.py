@@ -10,13 +10,15 @@ The map, from the ground up:
 - `send_queue`  what waits to be written, and what is dropped first
 - `timers`      a connection's timers, by name
 - `connection`  `Connection`: one link, and `LinkOwner`, who hears of it
-- `dialling`    `dial`, and the only place that builds Twisted's TLS factory
+- `channel`     Twisted's TLS around a `Connection`, and the only place that builds it
+- `dialling`    `dial`
 - `turns`       whose handshake is next
 - `gate`        a socket from accept to TLS
 - `admission`   `AdmissionFactory`: who may come in at all
 """
 
 from positron.transport.admission import AdmissionFactory, AdmissionLimits
+from positron.transport.channel import ChannelFactory
 from positron.transport.connection import (
     HIGH_WATER,
     LOW_WATER,
@@ -25,7 +27,7 @@ from positron.transport.connection import (
     LinkOwner,
     address_text,
 )
-from positron.transport.dialling import ChannelFactory, dial
+from positron.transport.dialling import dial
 from positron.transport.frames import MAX_FRAME
 from positron.transport.send_queue import ANNOUNCEMENT, CONTROL, PAYLOAD, QUEUE_LIMIT
 from positron.transport.tls import ALPN, TLSIdentity

@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from positron.transport.channel import ChannelFactory
 from positron.transport.connection import ConnectionFactory, LinkOwner, address_text
-from positron.transport.dialling import ChannelFactory
 from positron.transport.gate import Gate
 from positron.transport.tls import TLSIdentity
 from positron.transport.turns import Turns

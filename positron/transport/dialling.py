@@ -1,8 +1,4 @@
-"""TLS channels under `Connection`s, and how to open one.
-
-Rule: no global reactor. `TLSMemoryBIOFactory` and `wrapClientTLS` look it up when they are given no clock, so this is
-the only place that builds the former, and nothing uses the latter.
-"""
+"""How to open a channel to somebody who listens."""
 
 from __future__ import annotations
 
@@ -10,24 +6,10 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from positron.transport.channel import Channel, ChannelFactory
 from positron.transport.connection import Connection, ConnectionFactory, LinkOwner
 from positron.transport.tls import TLSIdentity
-
-
-class ChannelFactory(TLSMemoryBIOFactory):
-    """TLS around a `ConnectionFactory`.
-
-    Twisted's default gathers small writes for one more reactor turn. A `Connection` has done that already.
-    """
-
-    protocol = TLSMemoryBIOProtocol
-
-    def __init__(
-        self, tls: TLSIdentity, connections: ConnectionFactory, clock: IReactorTime, *, outbound: bool
-    ) -> None:
-        super().__init__(tls, outbound, connections, clock)
 
 
 def dial(
@@ -49,4 +31,4 @@ def dial(
 
 
 def _connection_of(channel: IProtocol) -> Connection:
-    return cast(Connection, cast(TLSMemoryBIOProtocol, channel).wrappedProtocol)
+    return cast(Connection, cast(Channel, channel).wrappedProtocol)

@@ -4,9 +4,17 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.transport import ANNOUNCEMENT, HIGH_WATER, LOW_WATER, MAX_FRAME, QUEUE_LIMIT, address_text
+from positron.transport import (
+    ANNOUNCEMENT,
+    HIGH_WATER,
+    LOW_WATER,
+    MAX_FRAME,
+    QUEUE_LIMIT,
+    TLSIdentity,
+    address_text,
+)
 from positron.transport.frames import pack_length
-from tests.transport.owners import Owner, Pair, node_id
+from tests.transport.owners import Owner, Pair, node_id, seed
 
 
 class MeetingTests(SynchronousTestCase):
@@ -302,6 +310,41 @@ class TimerTests(SynchronousTestCase):
         pair.settle()
         (reason,) = pair.client.reasons("refused")
         self.assertRegex(reason, "^TLS failure: ")
+
+
+class Swallowing(TLSIdentity):
+    """A TLS that stops yielding anything once `swallow` is set, as if all that came were key updates."""
+
+    swallow = False
+
+    def serverConnectionForTLS(self, tlsProtocol):
+        connection = super().serverConnectionForTLS(tlsProtocol)
+        write = connection.bio_write
+        connection.bio_write = lambda data: None if self.swallow else write(data)
+        return connection
+
+
+class HollowTLSTests(SynchronousTestCase):
+    def test_tls_without_content(self):
+        """TLS that brings no content is cut after 64 KiB of it, at whatever pace it comes."""
+        tls = Swallowing(seed(2))
+        pair = Pair(server_tls=tls).establish()
+        tls.swallow = True
+        for _ in range(15):
+            pair.client.connection.send(bytes(4096))
+            pair.settle()
+        self.assertEqual(pair.server.reasons("lost"), [])
+        pair.client.connection.send(bytes(8192))
+        pair.settle()
+        self.assertEqual(pair.server.reasons("lost"), ["empty TLS"])
+
+    def test_small_frames(self):
+        """The smallest frames, each in a record of its own and for long, are content enough."""
+        pair = Pair().establish()
+        for _ in range(4000):
+            pair.client.connection.transport.write(pack_length(1) + b"\x01")
+        pair.settle()
+        self.assertEqual((len(pair.server.frames), pair.server.reasons("lost")), (4000, []))
 
 
 class BackPressureTests(SynchronousTestCase):
