@@ -3,9 +3,12 @@
 Rule: a store takes records (`positron.core.records`) and gives them back; it judges nothing. Which envelopes go and
 whose is the core's to say; a store only keeps to its own hard quota and to retention.
 
-- `sqlite`      the store on disk: adbapi, one thread, write-behind
 - `memory`      the same contract without a disk
+- `sqlite`      the store on disk, written behind: what the reactor's thread does
 - `backlog`     what waits to be written, and how it is cut into batches
+- `questions`   answers out of what is on disk and what waits
+- `lane`        the one thread, through adbapi
+- `disk`        what that thread does: open, write, prune, make room
 - `tables`      how each record becomes rows, and the questions asked of them
 - `loading`     everything a node is born with, read back
 - `migrations`  the numbered `schema/*.sql`, and refusing a newer or foreign database
