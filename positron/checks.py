@@ -101,11 +101,11 @@ def passphrase(config: Config) -> bytes | None:
 
 
 def _schema(config: Config) -> None:
-    """Refuse a database that a newer positron, or another program, wrote."""
+    """Refuse a database that a newer positron, or another program, wrote, or that is of another network."""
     if config.database_path is not None:
-        from positron.store import migrations
+        from positron.store import disk
 
-        migrations.check(config.database_path)
+        disk.check(config.database_path, config.network)
 
 
 def bindable(config: Config, reactor: Any) -> None:

@@ -62,7 +62,7 @@ class Resources:
             return secrets.token_bytes(SEED_SIZE)
         from positron.store import keyfile
 
-        return keyfile.load_or_create(path, passphrase(self._config))
+        return keyfile.load_or_create(path, passphrase(self._config)).seed
 
     def _make_store(self) -> Store:
         config = self._config

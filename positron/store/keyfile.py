@@ -58,6 +58,8 @@ def load(path: str, passphrase: bytes | None = None) -> Identity:
     raw = _read(path)
     kdf, node_id = _parse(path, raw)
     if kdf == PLAIN:
+        if passphrase is not None:
+            raise IdentityError(f"{path} is not closed with a passphrase: leave --passphrase-file out")
         seed = raw[_HEADER.size : -_CHECKSUM_SIZE]
     elif passphrase is None:
         raise IdentityError(f"{path} is closed with a passphrase: name its file with --passphrase-file")
@@ -193,7 +195,7 @@ def _read(path: str) -> bytes:
 def _place(path: str, content: bytes, put: Callable[[str, str], None]) -> None:
     """Write `content` beside `path` and `put` it there when it is whole and synced."""
     folder = os.path.dirname(os.path.abspath(path))
-    partial = f"{path}.{os.getpid()}.partial"
+    partial = f"{path}.{os.urandom(4).hex()}"
     try:
         file = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
