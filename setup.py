@@ -50,7 +50,6 @@ setup(
         "pynacl>=1.5",
         "msgpack>=1.0.4",
         "attrs>=23.2",
-        "cattrs>=23.2",
         "click>=8.1",
         "rich>=13",
         "prometheus-client>=0.20",

@@ -26,8 +26,6 @@ def run(config: Config, reactor: Any) -> None:
         path = getattr(config, key)
         if path:
             writable(os.path.dirname(path), "--" + key.replace("_", "-"))
-    for key in ("passphrase_file", "secret_file", "members_file"):
-        _readable(key, getattr(config, key))
     _identity(config)
     _schema(config)
     bindable(config, reactor)
@@ -63,20 +61,10 @@ def unlocked(config: Config) -> None:
         os.close(file)
 
 
-def _readable(key: str, path: str | None) -> None:
-    """Refuse a file that was named and cannot be read."""
-    if path is None:
-        return
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be read ({error.strerror})") from None
-
-
 def _identity(config: Config) -> None:
     """Refuse a key file that the node could not use. One that does not exist will be made."""
     path = config.identity_path
+    unlocked_by = passphrase(config)
     if path is None:
         return
     if not os.path.lexists(path):
@@ -84,7 +72,7 @@ def _identity(config: Config) -> None:
         return
     from positron.store import keyfile
 
-    keyfile.load(path, passphrase(config))
+    keyfile.load(path, unlocked_by)
 
 
 def passphrase(config: Config) -> bytes | None:

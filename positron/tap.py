@@ -92,6 +92,7 @@ class Options(usage.Options):
         """Settle the configuration, run the operator's checks, and tell twistd or twist what it has to know."""
         self.config = self.load()
         checks.run(self.config, _reactor())
+        _check_closed_network(self.config)
         logs.OUTPUT.set_level(self.config.log_level)
         if self.parent is not None and "nodaemon" in self.parent:
             _tell_twistd(self.parent, self.config, self.is_daemon())
@@ -123,6 +124,14 @@ def _add_flag(option: Option) -> None:
 
 for _option in OPTIONS.values():
     _add_flag(_option)
+
+
+def _check_closed_network(config: Config) -> None:
+    """Refuse a secrets or members file that does not hold what the node will read from it."""
+    from positron.node.parameters import read_members, read_secrets
+
+    read_secrets(config.secret_file)
+    read_members(config.members_file)
 
 
 def _tell_twistd(parent: usage.Options, config: Config, is_daemon: bool) -> None:

@@ -203,6 +203,14 @@ class CheckTests(DoorTestCase):
             sys.stderr = io.StringIO()
             self.assertIn(key, self.refused(OPTIONS[key].flag, str(self.folder / "missing")))
 
+    def test_files_of_a_closed_network(self) -> None:
+        """Secrets and members that the node could not use are refused by their key."""
+        file = self.folder / "file"
+        file.write_text("not base32, no id\n")
+        for key in ("secret_file", "members_file"):
+            sys.stderr = io.StringIO()
+            self.assertIn(key, self.refused(OPTIONS[key].flag, str(file)))
+
     def test_key_with_a_wide_mode(self) -> None:
         """A key file that others may read is refused in one line."""
         key = self.folder / "identity.key"
