@@ -59,7 +59,7 @@ class _Trust(Protocol):
 
 class _Overlay(Protocol):
     @property
-    def suspects(self) -> Collection[int]: ...
+    def suspects(self) -> Collection[bytes]: ...
     @property
     def known(self) -> int: ...
     @property
@@ -71,15 +71,15 @@ class _Holdings(Protocol):
     bytes: int
 
 
-def peer_snapshots(context: Context, suspects: Collection[int], trust: _Trust) -> list[PeerSnapshot]:
-    """The links that are up, oldest first; `suspects` are the numbers of those that are silent."""
+def peer_snapshots(context: Context, suspects: Collection[bytes], trust: _Trust) -> list[PeerSnapshot]:
+    """The links that are up, oldest first; `suspects` are the ids of those that are silent."""
     return [
         PeerSnapshot(
             node_id=link.node_id,
             link=link.number,
             address=link.address,
             outbound=link.outbound,
-            state="suspect" if link.number in suspects else "up",
+            state="suspect" if link.node_id in suspects else "up",
             trust=trust.score(link.node_id, context.wall),
             rtt=link.rtt,
             messages_in=link.messages_in,

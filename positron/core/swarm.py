@@ -282,8 +282,7 @@ class Swarm:
             case messages.Graft():
                 self.gossip.sources.graft(state, message)
             case messages.Prune():
-                if message.records:
-                    self.overlay.peers(link, messages.Peers(message.records))
+                self.overlay.introduced(link, message.records)
                 self.gossip.sources.prune(state, message)
             case messages.Sync():
                 self._sync.received(link, message)
