@@ -191,6 +191,7 @@ def _view(view: Callable[..., Any]) -> Callable[[Api, Request, Call], Any]:
 
 ROUTES = (
     Route("GET", "/v1/status", _view(views.status)),
+    Route("GET", "/v1/id", _view(views.identity)),
     Route("GET", "/v1/peers", _view(views.peers)),
     Route("GET", "/v1/topics", _view(views.topics)),
     Route("GET", "/v1/stats", _view(views.stats)),

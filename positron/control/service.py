@@ -24,14 +24,24 @@ from positron.errors import ConfigError
 
 
 class ControlService:
-    """The control API of one node. `start` once, `stop` once; `stop` is safe whatever `start` came to."""
+    """The control API of one node. `start` once, `stop` once; `stop` is safe whatever `start` came to.
+
+    `socket_path` is where `DataFolder.place_socket` wants the socket, which may not be where the configuration does.
+    """
 
     def __init__(
-        self, reactor: Any, node: Any, config: Config, *, wall: Callable[[], float] = time.time
+        self,
+        reactor: Any,
+        node: Any,
+        config: Config,
+        *,
+        socket_path: str | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
         self._node = node
         self._config = config
+        self._path = socket_path
         self._ring = EventRing(wall)
         self._streams: set[Stream] = set()
         self._sites: list[Site] = []
@@ -48,7 +58,7 @@ class ControlService:
 
     def _start(self) -> None:
         self._subscription = self._node.on_event(self._ring.add)
-        path = self._config.control_path
+        path = self._path or self._config.control_path
         if path is not None:
             self._listen_unix(path)
         if self._config.http is not None:

@@ -32,6 +32,11 @@ def status(node: Any, call: Call) -> dict[str, Any]:
     return dict(node.status())
 
 
+def identity(node: Any, call: Call) -> dict[str, Any]:
+    """GET /v1/id."""
+    return {"node_id": node.node_id, "address": node.address}
+
+
 def peers(node: Any, call: Call) -> dict[str, Any]:
     """GET /v1/peers: the links; with `?all=1` everyone known."""
     found = node.known_peers() if call.asks("all") else node.peers()

@@ -1,0 +1,140 @@
+"""Commands about files, which need no running node: config, key, completion, version."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from positron.cli.failures import CommandFailed
+from positron.cli.launching import given, node_options
+from positron.cli.output import Column, Output
+from positron.cli.settings import Settings, pass_settings, shared
+from positron.config import Loaded, load
+from positron.config.render import as_native, as_text, schema, to_json, to_toml
+
+
+def _loaded(settings: Settings, config_file: str | None, values: dict[str, Any]) -> Loaded:
+    """The configuration that a node started with these flags would have."""
+    return load(given(settings, values), os.environ, config_file)
+
+
+@click.group("config")
+def config_() -> None:
+    """Show, check or make a configuration."""
+
+
+@config_.command("show")
+@click.option("--origin", is_flag=True, help="Where each value comes from.")
+@node_options
+@shared
+@pass_settings
+def show(settings: Settings, origin: bool, config_file: str | None, **values: Any) -> None:
+    """Show the configuration that a node started with these options would have."""
+    loaded = _loaded(settings, config_file, values)
+    output = Output(settings)
+    if output.json:
+        body: dict[str, Any] = {"config": as_native(loaded.config)}
+        output.object({**body, "origins": loaded.origins} if origin else body)
+        return
+    rows = [
+        {"key": key, "value": value, "origin": loaded.origins[key]}
+        for key, value in as_text(loaded.config).items()
+    ]
+    columns = [
+        Column("key", "KEY"),
+        Column("value", "VALUE"),
+        *([Column("origin", "ORIGIN")] if origin else []),
+    ]
+    output.table({"config": rows}, "config", columns)
+
+
+@config_.command("check")
+@click.argument("file")
+@shared
+@pass_settings
+def check(settings: Settings, file: str) -> None:
+    """Say whether a node would accept this FILE."""
+    config = load({}, {}, file).config
+    Output(settings).record(
+        {"file": file, "network": config.network, "port": config.port}, ("file", "network", "port")
+    )
+
+
+def _generate(settings: Settings, form: str, config_file: str | None, values: dict[str, Any]) -> None:
+    """Print a configuration file."""
+    config = _loaded(settings, config_file, values).config
+    sys.stdout.write(to_json(config) if form == "json" or settings.json else to_toml(config))
+
+
+@config_.command("generate")
+@click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml", help="[toml]")
+@node_options
+@shared
+@pass_settings
+def generate(settings: Settings, form: str, config_file: str | None, **values: Any) -> None:
+    """Print a configuration file with these options in it, and all others as comments."""
+    _generate(settings, form, config_file, values)
+
+
+@click.command("generate-config")
+@click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml", help="[toml]")
+@node_options
+@shared
+@pass_settings
+def generate_config_(settings: Settings, form: str, config_file: str | None, **values: Any) -> None:
+    """Print a configuration file: an older name of `config generate`."""
+    _generate(settings, form, config_file, values)
+
+
+@config_.command("schema")
+def schema_() -> None:
+    """Print the JSON schema of a configuration file."""
+    click.echo(json.dumps(schema(), indent=2))
+
+
+@click.group("key")
+def key_() -> None:
+    """Show the node's key."""
+
+
+@key_.command("show")
+@node_options
+@shared
+@pass_settings
+def show_key(settings: Settings, config_file: str | None, **values: Any) -> None:
+    """Show the node id of a key file, without opening its secret."""
+    from positron.core.identity import to_text
+    from positron.store.keyfile import node_id_of
+
+    path = _loaded(settings, config_file, values).config.identity_path
+    if path is None:
+        raise CommandFailed("config", "a node in memory keeps no key", "give --data-dir or --identity-file")
+    body = {"node_id": to_text(node_id_of(path)), "identity_file": path}
+    Output(settings).record(body, ("node_id", "identity_file"))
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_(shell: str) -> None:
+    """Print a script that completes this command: source <(positron completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    from positron.cli.app import command
+
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise CommandFailed("usage", f"{shell} is not known here")
+    for name in ("positron", "dnet"):
+        click.echo(completion(command, {}, name, f"_{name.upper()}_COMPLETE").source())
+
+
+@click.command("version")
+def version_() -> None:
+    """Print the version."""
+    from positron import __version__
+
+    click.echo(f"positron {__version__}")
