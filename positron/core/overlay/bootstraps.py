@@ -28,6 +28,7 @@ class Bootstrap:
     pinned: bytes | None
     node_id: bytes | None = None
     is_self: bool = False
+    dialled: bool = False
     failures: int = 0
     failed_at: float = -inf
     jitter: float = 0.0
@@ -42,7 +43,8 @@ class Bootstraps:
         self._named: dict[str, Bootstrap] = {}
         for text in context.parameters.bootstrap:
             pinned, address = parse_bootstrap(text)
-            self._named[address] = Bootstrap(address, pinned, pinned)
+            is_self = pinned == context.me.node_id
+            self._named[address] = Bootstrap(address, pinned, pinned, is_self)
 
     def get(self, address: str) -> Bootstrap | None:
         """The bootstrap at this address."""
@@ -81,8 +83,14 @@ class Bootstraps:
         if item is not None:
             item.node_id = node_id
 
-    def linked(self, address: str) -> None:
-        """The dial became a link."""
-        item = self._named.get(address)
-        if item is not None:
-            item.failures, item.lasting = 0, False
+    def linked(self, node_id: bytes) -> None:
+        """A link to this node is up."""
+        for item in self._named.values():
+            if item.node_id == node_id:
+                item.failures, item.lasting = 0, False
+
+    def parted(self, node_id: bytes) -> None:
+        """The link to this node is down."""
+        for item in self._named.values():
+            if item.node_id == node_id:
+                self.failed(item.address)
