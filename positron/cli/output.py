@@ -7,6 +7,7 @@ peer sent; every line is flushed, so that a pipe's reader sees it at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -80,13 +81,17 @@ class Output:
         self.json = settings.json
         self.quiet = settings.quiet
         self.terminal = not self.json and sys.stdout.isatty()
-        self._no_color = settings.no_color
+        self._no_color = settings.no_color or bool(os.environ.get("NO_COLOR"))
         self._headed = False
 
     def hint(self, text: str) -> None:
         """A line on stderr that is no data."""
         if not self.quiet:
             click.echo(visible(text), err=True)
+
+    def styled(self, text: str, **style: bool) -> str:
+        """`text` as a terminal with colours shows it."""
+        return text if self._no_color else click.style(text, **style)
 
     def line(self, text: str) -> None:
         """A line on stdout, out at once."""
@@ -111,7 +116,7 @@ class Output:
             return
         pairs = list(_flat({name: value for name, value in body.items() if name != "schema"}))
         if self.terminal:
-            self._rich([("", "dim"), ("", "")], [(name, plain(value)) for name, value in pairs], header=False)
+            self._rich(["", ""], [(name, plain(value)) for name, value in pairs], header=False)
             return
         for name, value in pairs:
             self.row(("name", "value"), {"name": name, "value": value})
@@ -133,7 +138,7 @@ class Output:
         rows = body[key]
         if self.terminal:
             shown = [column for column in columns if column.title]
-            heads = [(column.title or "", "") for column in shown]
+            heads = [column.title or "" for column in shown]
             self._rich(heads, [[_cell(column, row) for column in shown] for row in rows], header=True)
             return
         fields = [column.field for column in columns]
@@ -142,17 +147,17 @@ class Output:
         for row in rows:
             self.row(fields, row)
 
-    def _rich(self, heads: Iterable[tuple[str, str]], rows: Iterable[Sequence[str]], header: bool) -> None:
+    def _rich(self, heads: Iterable[str], rows: Iterable[Sequence[str]], header: bool) -> None:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, show_header=header, pad_edge=False, header_style="bold")
-        for title, style in heads:
-            table.add_column(title, style=style, overflow="fold")
+        for title in heads:
+            table.add_column(title, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        Console(no_color=self._no_color or None, highlight=False, emoji=False).print(table)
+        Console(no_color=self._no_color, highlight=False, emoji=False).print(table)
 
 
 def _cell(column: Column, row: Mapping[str, Any]) -> str:

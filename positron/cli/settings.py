@@ -72,4 +72,8 @@ def shared(command: Command) -> Command:
     return command
 
 
-pass_settings: Callable[[Command], Command] = click.make_pass_decorator(Settings, ensure=True)
+def pass_settings(command: Command) -> Command:
+    """Call a command with the settings first."""
+    decorate: Any = click.make_pass_decorator(Settings, ensure=True)
+    decorated: Command = decorate(command)
+    return decorated

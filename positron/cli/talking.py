@@ -136,7 +136,7 @@ def _message(output: Output, data: dict[str, Any]) -> None:
     if not output.terminal:
         output.row(MESSAGE, data)
         return
-    head = click.style(f"{short(data['author'])} {plain(data['topic'])}".rstrip(), dim=True)
+    head = output.styled(f"{short(data['author'])} {plain(data['topic'])}".rstrip(), dim=True)
     output.line(f"{head} {plain(data['data'])}")
 
 
@@ -149,7 +149,9 @@ def _event(output: Output, data: dict[str, Any]) -> None:
         from datetime import datetime
 
         clock = datetime.fromtimestamp(data["time"]).strftime("%H:%M:%S")
-        output.line(f"{click.style(clock, dim=True)} {click.style(plain(data['event']), bold=True)} {fields}")
+        output.line(
+            f"{output.styled(clock, dim=True)} {output.styled(plain(data['event']), bold=True)} {fields}"
+        )
     else:
         output.row(("time", "event", "fields"), {**data, "fields": fields})
 

@@ -130,6 +130,7 @@ class FakeNode:
             subscriber_errors_total=0,
             undecodable_total=0,
             links_refused={},
+            counters={},
         )
 
     def peers(self):
@@ -148,10 +149,12 @@ class FakeNode:
                 trust=0.55,
                 first_hand=0.5,
                 opinion=0.6,
-                uptime=1.0,
+                uptime=60.0,
                 valid=10,
                 invalid=0,
-                responsiveness=1.0,
+                responsiveness=0.002,
+                bans=0,
+                banned_until=None,
             )
             for link in self.links
         ]
