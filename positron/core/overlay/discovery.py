@@ -108,14 +108,12 @@ class Discovery:
         most = max(len(observers) for observers in groups.values())
         needed = min(AGREEING_GROUPS, most) if enough else 1
         port = self._context.parameters.port
-        addresses = tuple(
-            sorted(join_address(host, port) for host in groups if len(groups[host]) >= needed)
-        )[:MAX_ADDRESSES]
+        addresses = tuple(sorted(join_address(host, port) for host in groups if len(groups[host]) >= needed))[
+            :MAX_ADDRESSES
+        ]
         if addresses != self.addresses:
             self.addresses = addresses
-            self._announce_at = max(
-                self._context.now + SETTLE_SECONDS, self._announced_at + ANNOUNCE_GAP
-            )
+            self._announce_at = max(self._context.now + SETTLE_SECONDS, self._announced_at + ANNOUNCE_GAP)
 
     def own_record(self) -> AddressRecord:
         """Our signed record, new when our addresses changed or it is ten minutes old.

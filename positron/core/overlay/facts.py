@@ -36,9 +36,9 @@ class Facts:
         return self._slots.target
 
     @property
-    def suspects(self) -> frozenset[int]:
-        """The numbers of the links that have left a PING unanswered."""
-        return frozenset(link.number for link in self._context.links if self._liveness.is_suspect(link))
+    def suspects(self) -> frozenset[bytes]:
+        """The ids of the linked nodes that have left a PING unanswered."""
+        return frozenset(link.node_id for link in self._context.links if self._liveness.is_suspect(link))
 
     @property
     def outbound(self) -> int:

@@ -258,9 +258,7 @@ class Slots:
     def _find_busy(self) -> None:
         """Who is linked, or is about to be, and so is not dialled."""
         self._busy.clear()
-        self._busy.update(
-            link.node_id for link in self._context.links.all.values() if link.state != CLOSING
-        )
+        self._busy.update(link.node_id for link in self._context.links.all.values() if link.state != CLOSING)
         self._busy.update(
             attempt.node_id for attempt in self.dialling.values() if attempt.node_id is not None
         )
@@ -309,7 +307,9 @@ class Slots:
     def _fill(self, few: bool) -> float:
         """Give every free slot a node."""
         while self._is_free() and self._has_room():
-            slot = next((slot for slot in self._slots if slot.link is None and not self._is_awaited(slot)), None)
+            slot = next(
+                (slot for slot in self._slots if slot.link is None and not self._is_awaited(slot)), None
+            )
             entry = self._choice.draw(slot.seed if slot is not None else b"", self._taken_groups(), few)
             if entry is None:
                 waits = any(entry.node_id not in self._busy for entry in self._book)
