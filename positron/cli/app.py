@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from positron.cli.failures import FAILED, INTERRUPTED, USAGE, as_json, exit_code
-from positron.cli.output import Output, visible
+from positron.cli.output import Output, ReaderGone, visible
 from positron.cli.settings import Settings, shared
 from positron.errors import PositronError
 
@@ -93,8 +93,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, settings)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough. Python would complain at exit about what is still to be flushed.
+    except (ReaderGone, BrokenPipeError):
+        # They have what they wanted (`| head`). Python would complain at exit about what is still to be flushed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

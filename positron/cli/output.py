@@ -74,6 +74,10 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
+class ReaderGone(Exception):
+    """Whoever read our stdout has closed it. (click would turn the error itself into exit code 1.)"""
+
+
 class Output:
     """The stdout and stderr of one command."""
 
@@ -95,8 +99,11 @@ class Output:
 
     def line(self, text: str) -> None:
         """A line on stdout, out at once."""
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def json_line(self, value: Mapping[str, Any]) -> None:
         """One JSON object on one line."""

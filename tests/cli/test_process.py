@@ -1,0 +1,84 @@
+"""The command as a process: what it imports, signals, and pipes that close."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.threads import deferToThread
+
+from tests.cli.running import CommandCase
+from tests.control.fake import message
+
+PROGRAM = [sys.executable, "-c", "import sys; from positron.cli import main; sys.exit(main())"]
+TELL = (
+    "import sys; from positron.cli import main; code = main(); "
+    "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr); sys.exit(code)"
+)
+
+
+class ProcessTests(CommandCase):
+    def begin(self, *arguments, **more) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [*PROGRAM, "--socket", self.path, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            **more,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        return process
+
+    @inlineCallbacks
+    def test_imports(self):
+        """A client command loads neither Twisted nor what only other commands need: it has to answer at once."""
+        for arguments in (["status"], ["pub", "chat", "x", "--json"], ["peers"]):
+            command = [sys.executable, "-c", TELL, "--socket", self.path, *arguments]
+            done = yield deferToThread(
+                subprocess.run,
+                command,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            self.assertEqual(done.returncode, 0)
+            loaded = set(done.stderr.split())
+            self.assertIn("positron", loaded)
+            self.assertEqual(
+                loaded & {"twisted", "zope", "rich", "attr", "msgpack", "nacl", "asyncio"}, set()
+            )
+
+    @inlineCallbacks
+    def test_interrupt(self):
+        """Ctrl-C ends a stream with 130 and without a word."""
+        process = self.begin("sub", "chat")
+        hint = yield deferToThread(process.stderr.readline)
+        self.assertEqual(hint, "listening on chat\n")
+        process.send_signal(signal.SIGINT)
+        out, err = yield deferToThread(process.communicate)
+        self.assertEqual((process.returncode, out, err.strip()), (130, "", ""))
+
+    @inlineCallbacks
+    def test_lines_come_at_once(self):
+        """A pipe's reader sees a message when it comes, not when the buffer is full."""
+        process = self.begin("sub", "chat", "--json")
+        yield deferToThread(process.stderr.readline)
+        self.node.deliver(message(1))
+        line = yield deferToThread(process.stdout.readline)
+        self.assertIn('"seq": 1', line)
+        self.assertIsNone(process.poll())
+
+    @inlineCallbacks
+    def test_closed_pipe(self):
+        """When the reader has enough (`| head -1`), the command ends in peace."""
+        process = self.begin("sub", "chat", "--json")
+        yield deferToThread(process.stderr.readline)
+        process.stdout.close()
+        self.node.deliver(message(1))
+        code = yield deferToThread(process.wait)
+        self.assertEqual((code, process.stderr.read()), (0, ""))
