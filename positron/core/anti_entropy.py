@@ -115,10 +115,11 @@ class AntiEntropy:
             return
         self._numbers = (self._numbers + 1) & 0xFFFFFFFF
         session = _Open(link, self._numbers, True, Session(self._index, self._ceiling()), self._context.now)
-        ranges = session.session.start()
-        if ranges:
+        first = session.session.start()
+        if first.message:
             self._sessions[number, session.number, True] = session
-            self._send(session, ranges)
+            self._offered(link, first.extra)
+            self._send(session, first.message)
 
     def _ceiling(self) -> int:
         return self._context.wall_ms - CEILING_MS
@@ -168,7 +169,7 @@ class AntiEntropy:
         if answer.message is not None:
             session.round = message.round + 1
             self._send(session, answer.message)
-        if not answer.message:
+        if not answer.waits:
             self._end(session)
 
     def _end(self, session: _Open) -> None:

@@ -150,8 +150,8 @@ class Gossip:
     def _measure_waste(self, state: LinkGossip, hops: int, duplicate: bool) -> None:
         if state.source:
             self.sources.pushed(state, duplicate)
-        elif hops < FLOOD_HOPS:
-            self._waste[hops + 1] += ((1.0 if duplicate else 0.0) - self._waste[hops + 1]) * 0.1
+        elif hops <= FLOOD_HOPS:
+            self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * 0.1
 
     def _refuse(self, state: LinkGossip, verdict: Verdict) -> None:
         reason, envelope = verdict.reason or "", verdict.envelope
