@@ -48,13 +48,15 @@ class Entry(NamedTuple):
 
 @define
 class Batch:
-    """What goes to disk in one transaction. `durable`: it must survive a power loss from when it is reported."""
+    """What goes to disk in one transaction. `durable`: it must survive a power loss from when it is reported. `cut`:
+    more was waiting."""
 
     entries: list[Entry]
     last: int
     mark: int
     size: int
     durable: bool
+    cut: bool = False
 
 
 class Backlog:
@@ -77,16 +79,19 @@ class Backlog:
         self._entries.append(Entry(self.last, record, mark))
         self.rows += rows_of(record)
 
-    def take(self) -> Batch:
-        """The next batch, in order: up to 500 rows and 4 MiB, at least one record. What a later one replaces is left
-        out. The backlog must not be empty."""
+    def take(self, room: float = MAX_BYTES) -> Batch:
+        """The next batch, in order: up to 500 rows, 4 MiB and `room` bytes, but at least one record.
+
+        What a later one replaces is left out. The backlog must not be empty.
+        """
+        most = min(room, MAX_BYTES)
         taken: list[Entry] = []
         rows = size = mark = 0
         durable = False
         while self._entries:
             entry = self._entries[0]
             more_rows, more_bytes = rows_of(entry.record), size_of(entry.record)
-            if taken and (rows + more_rows > MAX_ROWS or size + more_bytes > MAX_BYTES):
+            if taken and (rows + more_rows > MAX_ROWS or size + more_bytes > most):
                 break
             taken.append(self._entries.popleft())
             rows += more_rows
@@ -94,7 +99,7 @@ class Backlog:
             mark = max(mark, entry.mark)
             durable = durable or entry.mark > 0 or _is_ban(entry.record)
         self.rows -= rows
-        return Batch(newest(taken), taken[-1].number, mark, size, durable)
+        return Batch(newest(taken), taken[-1].number, mark, size, durable, bool(self._entries))
 
     def put_back(self, batch: Batch) -> None:
         """A batch that could not be written waits again, before all others; see `compact`."""

@@ -6,7 +6,7 @@ would, so that a restart can be played.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -53,8 +53,8 @@ class MemoryStore:
     def __init__(
         self, clock: IReactorTime, quota: int = DEFAULT_QUOTA, retention: float = DEFAULT_RETENTION
     ) -> None:
-        self.on_stored = no_mark
-        self.on_health = no_health
+        self.on_stored: Callable[[int], None] = no_mark
+        self.on_health: Callable[[bool], None] = no_health
         self._clock = clock
         self._quota = quota
         self._retention_ms = int(retention * 1000)

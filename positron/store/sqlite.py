@@ -190,8 +190,9 @@ class SQLiteStore:
         if self._write_call is not None and self._write_call.active():
             self._write_call.cancel()
         self._write_call, self._soon = None, False
-        batch = self._backlog.take() if self._backlog else Batch([], self._backlog.last, 0, 0, True)
-        if self._used + batch.size > FULL_AT * self._quota:
+        room = FULL_AT * self._quota - self._used
+        batch = self._backlog.take(room) if self._backlog else Batch([], self._backlog.last, 0, 0, True)
+        if batch.size > room:
             self._become_full()
         if not self._is_storing():
             batch.entries = [Entry(number, without_bytes(record), 0) for number, record, _ in batch.entries]
@@ -208,8 +209,10 @@ class SQLiteStore:
         reached = [each for each, target in self._flushes.items() if batch.durable and target <= batch.last]
         for waiting in reached:
             del self._flushes[waiting]
-        if self._backlog or self._flushes:
-            self._arrange(self._refused or bool(self._flushes) or self._backlog.rows >= MAX_ROWS)
+        if self._flushes:
+            self._write()
+        elif self._backlog:
+            self._arrange(self._refused or batch.cut or self._backlog.rows >= MAX_ROWS)
         elif self._refused:
             self._retry_later()
         if batch.mark and self._is_storing():
