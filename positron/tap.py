@@ -171,6 +171,7 @@ class Program(MultiService):
         self._options = options
         self._leaving = False
         node.on_leave = self.leave
+        node.on_reload = self.reload
         node.setServiceParent(self)
 
     def privilegedStartService(self) -> None:

@@ -310,6 +310,7 @@ class StubNode(Service):
     """A node as the door sees one."""
 
     on_leave: Any = None
+    on_reload: Any = None
 
     def __init__(self) -> None:
         self.ready: Deferred[None] = Deferred()
@@ -390,7 +391,7 @@ class ProgramTests(DoorTestCase):
         """A configuration that has become wrong is logged and not used."""
         self.start()
         os.environ["POSITRON_TTL"] = "99"
-        self.program.reload()
+        self.node.on_reload()
         self.assertEqual(self.node.reloaded, [])
 
     def test_failed_start_leaves(self) -> None:

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.store import migrations
 
-READY = "ready"
+READY = "is ready at"
 """What a node logs once it is bound and open."""
 
 
