@@ -13,8 +13,8 @@ from random import Random
 from typing import assert_never
 
 from positron.core import events, messages
+from positron.core.addresses import AddressBook, group_of, host_of
 from positron.core.anti_entropy import AntiEntropy
-from positron.core.addresses import AddressBook
 from positron.core.conduct import Conduct
 from positron.core.context import Context, Parameters, Verify
 from positron.core.direct import Direct
@@ -388,3 +388,14 @@ class Swarm:
         """Every node id we can name: linked, in the address book, or judged."""
         booked = [entry.node_id for entry in self._book]
         return list(dict.fromkeys([*self._context.links.up, *booked, *self.trust.judged()]))
+
+    def strangers(self) -> list[tuple[bytes, str]]:
+        """Every node known that is not linked, with the address it would be dialled at, "" if none is known."""
+        linked = self._context.links.up
+        found = [(node_id, self._book.get(node_id)) for node_id in self.known_ids if node_id not in linked]
+        return [(node_id, entry.address if entry is not None else "") for node_id, entry in found]
+
+    def tried(self, host: str) -> bool:
+        """Whether our own handshake proved a node at this host: half of the handshakes are for those."""
+        entries = self._book.of_group(group_of(host))
+        return any(entry.kept.tried and host_of(entry.address) == host for entry in entries)

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 
 class Clocks:
-    """`ahead` shifts the wall clock of this node alone, in seconds: for tests, and for virtual time that starts at 0."""
+    """`ahead` shifts this node's wall clock, in seconds: for tests, and for virtual time that starts at 0."""
 
     def __init__(self, reactor: Any, ahead: float = 0.0) -> None:
         self.ahead = ahead

@@ -6,22 +6,26 @@ failed is closed again.
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from positron.checks import passphrase
-from positron.config import Config
+from positron.config import Config, make_runtime_dir
 from positron.core.identity import SEED_SIZE, Identity
 from positron.core.records import Loaded
 from positron.node.clocks import Clocks
 from positron.store import Store
+from positron.store.folder import DataFolder
 from positron.store.memory import MemoryStore
 
 
 class Resources:
     """Of one run. `identity` and `store`, if given, are used instead of what the options name."""
+
+    _log = Logger(namespace="positron.node")
 
     def __init__(
         self, reactor: Any, config: Config, clocks: Clocks, identity: Identity | None, store: Store | None
@@ -29,32 +33,50 @@ class Resources:
         self._reactor = reactor
         self._config = config
         self._clocks = clocks
-        self._folder: Any = None
+        self._folder: DataFolder | None = None
+        self.control_path: str | None = None
         self.identity = identity
         self.store = store
 
     async def open(self) -> Loaded:
         """Lock, key, store. Raises `ConfigError`, `IdentityError` or `StoreError` with a sentence."""
-        if self._config.data_dir is not None:
-            # Not at the top: only nodes with a folder pay for SQLite and adbapi.
-            from positron.store.folder import DataFolder
-
-            self._folder = DataFolder(self._config.data_dir)
+        config = self._config
+        self.control_path = config.control_path
+        if config.data_dir is not None:
+            self._folder = DataFolder(config.data_dir)
             self._folder.lock()
+            self.control_path = self._folder.place_socket(config.control_socket or "", self._runtime())
         if self.identity is None:
             self.identity = Identity(self._seed())
         if self.store is None:
             self.store = self._make_store()
         return await self.store.open(int(self._clocks.wall() * 1000))
 
+    def note(self, port: int) -> None:
+        """Leave a note for the command line that a node runs here; `port` is the one it listens on."""
+        if self._folder is not None and self.control_path is not None:
+            runtime = self._runtime()
+            if runtime:
+                self._folder.note(runtime, self._config.network, port, self.control_path)
+
     async def close(self) -> None:
         """Store, then lock."""
         store, self.store = self.store, None
-        if store is not None:
-            await store.close()
         folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.unlock()
+        try:
+            if store is not None:
+                await store.close()
+        finally:
+            if folder is not None:
+                folder.unlock()
+
+    def _runtime(self) -> str:
+        """The folder for notes and long sockets, empty where there is none to be had."""
+        try:
+            return make_runtime_dir(os.environ)
+        except OSError as error:
+            self._log.warn("Clients must be given --data-dir: {error}", error=str(error))
+            return ""
 
     def _seed(self) -> bytes:
         path = self._config.identity_path
@@ -74,8 +96,3 @@ class Resources:
         return SQLiteStore(
             path, self._reactor, quota=config.quota, retention=config.retention, network=config.network
         )
-
-
-def flushed(store: Store | None) -> Deferred[None] | None:
-    """What `Store.flush` says, None without a store."""
-    return None if store is None else store.flush()

@@ -12,11 +12,19 @@ from positron import __version__
 from positron.core.identity import to_text
 from positron.core.snapshots import PeerSnapshot, SwarmStats
 from positron.core.swarm import Swarm
-from positron.core.trust import Explanation
 from positron.services.values import Peer, Stats, TrustView
 
 PEER_COUNTS = ("up", "suspect", "known", "banned", "inbound", "outbound")
-MESSAGE_COUNTS = ("published", "received", "delivered", "duplicate", "rejected", "relayed", "recovered", "gaps")
+MESSAGE_COUNTS = (
+    "published",
+    "received",
+    "delivered",
+    "duplicate",
+    "rejected",
+    "relayed",
+    "recovered",
+    "gaps",
+)
 
 
 def peer(snapshot: PeerSnapshot, traffic: tuple[int, int]) -> Peer:
@@ -36,17 +44,19 @@ def peer(snapshot: PeerSnapshot, traffic: tuple[int, int]) -> Peer:
     )
 
 
-def trust_view(explanation: Explanation, round_trip: float | None) -> TrustView:
+def trust_view(swarm: Swarm, node_id: bytes) -> TrustView:
     """What is thought of one node, with its parts."""
+    explanation = swarm.explain(node_id)
+    round_trips = [each.rtt for each in swarm.peers() if each.node_id == node_id]
     return TrustView(
-        node_id=to_text(explanation.node_id),
+        node_id=to_text(node_id),
         trust=explanation.trust,
         first_hand=explanation.first_hand,
         opinion=explanation.opinion,
         uptime=explanation.uptime_seconds,
         valid=explanation.valid,
         invalid=explanation.invalid,
-        responsiveness=round_trip,
+        responsiveness=next(iter(round_trips), None),
         bans=explanation.bans,
         banned_until=explanation.banned_until,
     )
@@ -97,3 +107,28 @@ Traffic = Callable[[int], tuple[int, int]]
 def peers(swarm: Swarm | None, traffic: Traffic) -> list[Peer]:
     """The links that are up, oldest first."""
     return [] if swarm is None else [peer(each, traffic(each.link)) for each in swarm.peers()]
+
+
+def known_peers(swarm: Swarm | None, traffic: Traffic) -> list[Peer]:
+    """The links that are up, then every other node known."""
+    return peers(swarm, traffic) + (
+        [] if swarm is None else [_unlinked(swarm, each) for each in swarm.strangers()]
+    )
+
+
+def _unlinked(swarm: Swarm, known: tuple[bytes, str]) -> Peer:
+    node_id, address = known
+    explanation = swarm.explain(node_id)
+    return Peer(
+        node_id=to_text(node_id),
+        address=address,
+        direction="",
+        state="down" if explanation.banned_until is None else "banned",
+        trust=explanation.trust,
+        rtt_seconds=None,
+        messages_in_total=0,
+        messages_out_total=0,
+        bytes_in_total=0,
+        bytes_out_total=0,
+        connected_seconds=0.0,
+    )

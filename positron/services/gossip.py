@@ -154,7 +154,9 @@ class GossipService(Service):
 
     def messages(self, pattern: str, history: int) -> MessageStream:
         """See `Node.messages`."""
-        stream = MessageStream(lambda got: self.subscribe(pattern, got, history=history), self._streams.remove)
+        stream = MessageStream(
+            lambda got: self.subscribe(pattern, got, history=history), self._streams.remove
+        )
         self._streams.append(stream)
         return stream
 
@@ -239,9 +241,7 @@ class GossipService(Service):
         wants = Subscription(pattern, _nothing, self).wants
         return self._store.history(pattern, limit).addCallback(self._newest, wants, limit)
 
-    def _newest(
-        self, found: list[EnvelopeKept], wants: Callable[[str], bool], limit: int
-    ) -> list[Message]:
+    def _newest(self, found: list[EnvelopeKept], wants: Callable[[str], bool], limit: int) -> list[Message]:
         messages = [message for kept in found for message in reading.messages_of(kept, self._sealer, wants)]
         return messages[max(0, len(messages) - limit) :]
 

@@ -40,7 +40,9 @@ class Listening(Factory):
     @property
     def port(self) -> int:
         """The first port number, 0 if what is listened on has none."""
-        return next((port for port in (getattr(each.getHost(), "port", 0) for each in self._ports) if port), 0)
+        return next(
+            (port for port in (getattr(each.getHost(), "port", 0) for each in self._ports) if port), 0
+        )
 
     @property
     def reachable(self) -> tuple[str, ...]:

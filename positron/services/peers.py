@@ -198,9 +198,7 @@ class PeerService(Service):
             connection.hang_up("leaving", abort=True)
         self._told.pop(connection.address, None)
         self._step(
-            Connected(
-                number, connection.node_id, connection.outbound, connection.address, connection.binding
-            )
+            Connected(number, connection.node_id, connection.outbound, connection.address, connection.binding)
         )
 
     def frames_received(self, connection: Connection, frames: list[bytes]) -> None:

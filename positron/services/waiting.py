@@ -31,6 +31,11 @@ class Outcome(Generic[T]):
         """Whether it is known."""
         return self._settled
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for it at present."""
+        return bool(self._waits)
+
     def wait(self) -> Deferred[T]:
         """A fresh Deferred of it."""
         waiting: Deferred[T] = Deferred(self._waits_remove)
