@@ -29,6 +29,9 @@ RANKED_SLOTS = 4
 FEELER_SECONDS = 60.0
 RERANK_SECONDS = 60.0
 RESEED_SECONDS = 3600.0
+SETTLED_SECONDS = 600.0
+"""How long a ranked slot keeps its node before it looks for another."""
+
 TRIM_SECONDS = 60.0
 BOOTSTRAP_ANYWAY = 0.05
 """How often the minute's feeler goes to an unlinked bootstrap: islands find each other there."""
@@ -364,6 +367,8 @@ class Slots:
     def _challenge(self, slot: Slot) -> None:
         """Dial the node that ranks below the slot's own, which it replaces once it is up."""
         if slot.link is None or self._is_awaited(slot):
+            return
+        if self._context.now < slot.link.up_since + SETTLED_SECONDS:
             return
         entry = self._choice.challenger(slot.seed, slot.link, self._taken_groups() - {slot.link.group})
         if entry is not None:
