@@ -248,6 +248,8 @@ class Life(MultiService):
         self.ready = False
         self._gossip.shut()
         self.step(events.Leave())
+        # Whoever stops the node may be called by it, and then the goodbyes are yet to be said.
+        await self._loop.settled()
         await self._peers.close()
         self._tokens.fail_all(NotRunning("the node is stopping"))
         await self._flush_at_end()

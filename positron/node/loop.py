@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from positron.core.events import Action, Event, LoopLate, Tick, WallClock
@@ -36,6 +37,7 @@ class Loop:
         self._swarm: Swarm | None = None
         self._pending: deque[Event] = deque()
         self._stepping = False
+        self._waits: list[Deferred[None]] = []
         self._offset = 0.0
         self._alarm: IDelayedCall | None = None
         self._alarm_at = float("inf")
@@ -66,6 +68,17 @@ class Loop:
         finally:
             self._stepping = False
             self._arm()
+            waits, self._waits = self._waits, []
+            for waiting in waits:
+                waiting.callback(None)
+
+    def settled(self) -> Deferred[None]:
+        """Fires when no event is under way or waits for its turn."""
+        if not self._stepping:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waits.append(waiting)
+        return waiting
 
     def _take(self, swarm: Swarm, event: Event) -> None:
         now = self._clocks.now()
