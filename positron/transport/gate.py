@@ -97,17 +97,28 @@ class Gate(Protocol):
         """Bytes of TLS, or of something else."""
         if self._over:
             return
+        if self._channel is None:
+            self._listen(data)
+            return
         if not self.proved:
-            self._seen += len(data)
-            if self._seen > HELLO_LIMIT:
+            # The end of the handshake and what the peer says after it may come in one piece.
+            room = HELLO_LIMIT - self._seen
+            self._seen += min(room, len(data))
+            self._channel.dataReceived(data[:room])
+            data = data[room:]
+            if data and not self.proved:
                 self.turn_away("oversize handshake")
                 return
-        if self._channel is not None:
+        if data:
             self._channel.dataReceived(data)
-            return
+
+    def _listen(self, data: bytes) -> None:
         self._hello += data
+        self._seen += len(data)
         if self._hello[0] != TLS_HANDSHAKE:
             self.turn_away("not TLS")
+        elif self._seen > HELLO_LIMIT:
+            self.turn_away("oversize handshake")
         elif self.silent:
             self.silent = False
             # No more is read until its turn, which `spoke` may make now.

@@ -110,6 +110,15 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(len(entrance.owner.reasons("refused")), 1)
         self.assertEqual(entrance.wires.leftovers(), ([], []))
 
+    def test_an_eager_dialler(self):
+        """What a dialler sends behind its handshake does not count as handshake, however much it is."""
+        entrance = Entrance()
+        guest = entrance.visit(1)
+        frames = [bytes([n + 1]) * 50_000 for n in range(10)]
+        guest.link_connected = lambda connection: [connection.send(frame) for frame in frames]
+        entrance.wires.settle()
+        self.assertEqual(entrance.owner.frames, frames)
+
     def test_gone_before_its_turn(self):
         """Who closes again at once is counted, and leaves nothing."""
         entrance = Entrance()
