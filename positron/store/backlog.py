@@ -1,7 +1,7 @@
 """What waits to be written, in order, and how it is cut into batches.
 
 Rule: memory stays bounded and a batch stays short. While the disk refuses, only what replaces itself, or is small,
-waits; envelopes become stubs.
+waits.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Backlog:
         return Batch(newest(taken), taken[-1].number, mark, size, durable, bool(self._entries))
 
     def put_back(self, batch: Batch) -> None:
-        """A batch that could not be written waits again, before all others; see `compact`."""
+        """A batch that was not written waits again, before all others; see `compact`."""
         self._entries.extendleft(reversed(batch.entries))
         self.compact()
 
@@ -112,8 +112,8 @@ class Backlog:
             self.compact()
 
     def compact(self) -> None:
-        """Keep only what may wait for a disk that refuses: the newest of each key, stubs for envelopes, no mark."""
-        kept = newest(Entry(number, without_bytes(record), 0) for number, record, _ in self._entries)
+        """Keep only what may wait for a disk that refuses: the newest of each key, no envelope, no stub, no mark."""
+        kept = newest(Entry(number, for_a_full_disk(record), 0) for number, record, _ in self._entries)
         self._entries = deque(kept[-MAX_WAITING:])
         self.rows = sum(rows_of(entry.record) for entry in self._entries)
 
@@ -134,10 +134,13 @@ def size_of(record: Record) -> int:
     return 0 if type(record) is EnvelopesDropped else ROW_BYTES
 
 
-def without_bytes(record: Record) -> Record:
-    """The record, or the stub of an envelope."""
-    if type(record) is EnvelopeKept:
-        return StubKept(record.id, record.created_ms, record.expires_ms)
+def for_a_full_disk(record: Record) -> Record:
+    """What is kept of a record that comes while there is no room: an envelope or stub only makes way.
+
+    That its id is known is then forgotten with the process; the next one may fetch it again.
+    """
+    if type(record) is EnvelopeKept or type(record) is StubKept:
+        return EnvelopesDropped([record.id])
     return record
 
 

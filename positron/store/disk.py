@@ -126,7 +126,7 @@ class Disk:
         """One step of pruning; `removed` 0 says that nothing is left to do."""
         connection.execute("PRAGMA synchronous = NORMAL")
         with transaction(connection) as cursor:
-            removed, totals = pruning.step(cursor, now_ms, self._retention_ms, limit)
+            removed, totals = pruning.step(cursor, now_ms, self._retention_ms, self._quota, limit)
         return Written(removed, totals, self._used(connection))
 
     def make_room(self, connection: sqlite3.Connection, now_ms: int) -> Written:

@@ -43,6 +43,9 @@ from positron.store.topics import carries
 MAX_CHANGES = 32_768
 """Audit rows kept in all; the oldest go."""
 
+MAX_STUBS = 131_072
+"""Stubs kept in all, as many as the core's index holds; the oldest go."""
+
 _OVERHEAD = 256
 """Bytes an envelope costs beside its own."""
 
@@ -135,7 +138,8 @@ class MemoryStore:
                 self._keep_envelope(record)
             case StubKept():
                 self._drop_envelope(record.id)
-                self._stubs[record.id] = record
+                if not self._full:
+                    self._stubs[record.id] = record
             case EnvelopesDropped():
                 for envelope_id in record.ids:
                     self._drop_envelope(envelope_id)
@@ -163,7 +167,6 @@ class MemoryStore:
         used = self._bytes + _OVERHEAD * len(self._envelopes)
         self._full = self._full or used + len(record.raw) + _OVERHEAD > FULL_AT * self._quota
         if self._full:
-            self._stubs[record.id] = StubKept(record.id, record.created_ms, record.expires_ms)
             return
         self._stubs.pop(record.id, None)
         self._cursor += 1
@@ -267,4 +270,6 @@ class MemoryStore:
         for each in kept:
             if each.expires_ms <= now_ms or each.created_ms <= edge:
                 self._drop_envelope(each.id)
+        for envelope_id in list(self._stubs)[:-MAX_STUBS]:
+            del self._stubs[envelope_id]
         del self._changes[:-MAX_CHANGES]

@@ -25,6 +25,9 @@ LAST_RESORT = 50
 MAX_CHANGES = 32_768
 """Audit rows, about 6 MiB; beyond it the oldest are folded into one checkpoint row per peer."""
 
+STUB_SHARE = 1024
+"""A stub for each so many bytes of quota: they take a tenth of it at most, whatever a flood leaves behind."""
+
 MAX_TRUST = 16_384
 MAX_PEERS = 16_384
 MAX_STREAMS = 65_536
@@ -34,13 +37,16 @@ FLOOR_LIFE_MS = MAX_LIFETIME_MS + 24 * 3600 * 1000
 """After this nothing that a floor refuses is unexpired."""
 
 
-def step(cursor: sqlite3.Cursor, now_ms: int, retention_ms: int, limit: int = BATCH) -> tuple[int, Totals]:
+def step(
+    cursor: sqlite3.Cursor, now_ms: int, retention_ms: int, quota: int, limit: int = BATCH
+) -> tuple[int, Totals]:
     """Delete up to `limit` rows that are over at `now_ms`: how many, and what that adds to the totals."""
     removed, totals = _envelopes(cursor, now_ms, retention_ms, limit)
-    for prune in (_stubs, _floors, _sequences, _changes, _trust, _peers):
+    removed += _stubs(cursor, now_ms, retention_ms, quota // STUB_SHARE, limit - removed)
+    for prune in (_floors, _sequences, _changes, _trust, _peers):
         if removed >= limit:
             break
-        removed += prune(cursor, now_ms, retention_ms, limit - removed)
+        removed += prune(cursor, now_ms, limit - removed)
     return removed, totals
 
 
@@ -55,16 +61,21 @@ def _envelopes(cursor: sqlite3.Cursor, now_ms: int, retention_ms: int, limit: in
     return len(ids), drop_envelopes(cursor, ids) if ids else NOTHING
 
 
-def _stubs(cursor: sqlite3.Cursor, now_ms: int, retention_ms: int, limit: int) -> int:
+def _stubs(cursor: sqlite3.Cursor, now_ms: int, retention_ms: int, most: int, limit: int) -> int:
     cursor.execute(
         "DELETE FROM stubs WHERE rowid IN"
         " (SELECT rowid FROM stubs WHERE created_ms <= ? OR expires_ms <= ? LIMIT ?)",
         (now_ms - retention_ms, now_ms, limit),
     )
-    return cursor.rowcount
+    removed = cursor.rowcount
+    cursor.execute(
+        "DELETE FROM stubs WHERE rowid IN (SELECT rowid FROM stubs ORDER BY created_ms LIMIT ?)",
+        (min(limit - removed, _excess(cursor, "stubs", most)),),
+    )
+    return removed + cursor.rowcount
 
 
-def _floors(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: int) -> int:
+def _floors(cursor: sqlite3.Cursor, now_ms: int, limit: int) -> int:
     cursor.execute(
         "DELETE FROM floors WHERE rowid IN (SELECT rowid FROM floors WHERE written_ms <= ? LIMIT ?)",
         (now_ms - FLOOR_LIFE_MS, limit),
@@ -72,7 +83,7 @@ def _floors(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: int)
     return cursor.rowcount
 
 
-def _sequences(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: int) -> int:
+def _sequences(cursor: sqlite3.Cursor, now_ms: int, limit: int) -> int:
     """Forget what was touched longest ago, and refuse those epochs from then on: forgetting must admit no replay."""
     most = min(limit, _excess(cursor, "sequences", MAX_STREAMS))
     rows = cursor.execute(
@@ -87,7 +98,7 @@ def _sequences(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: i
     return len(rows)
 
 
-def _changes(cursor: sqlite3.Cursor, _now_ms: int, _retention_ms: int, limit: int) -> int:
+def _changes(cursor: sqlite3.Cursor, _now_ms: int, limit: int) -> int:
     """Fold the oldest audit rows into one checkpoint per peer, so that the rest still replays."""
     most = min(limit, _excess(cursor, "trust_changes", MAX_CHANGES))
     if not most:
@@ -126,7 +137,7 @@ def _fold(cursor: sqlite3.Cursor, node_id: bytes, last: int) -> int:
     return len(rows) - 1
 
 
-def _trust(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: int) -> int:
+def _trust(cursor: sqlite3.Cursor, now_ms: int, limit: int) -> int:
     """Forget the scores that moved longest ago, those of nodes banned at present last."""
     most = min(limit, _excess(cursor, "trust", MAX_TRUST))
     chosen = "SELECT node_id FROM trust ORDER BY banned_until > ?, time LIMIT ?"
@@ -137,7 +148,7 @@ def _trust(cursor: sqlite3.Cursor, now_ms: int, _retention_ms: int, limit: int) 
     return cursor.rowcount
 
 
-def _peers(cursor: sqlite3.Cursor, _now_ms: int, _retention_ms: int, limit: int) -> int:
+def _peers(cursor: sqlite3.Cursor, _now_ms: int, limit: int) -> int:
     """Forget the addresses heard of longest ago, those of nodes we were linked to last."""
     most = min(limit, _excess(cursor, "peers", MAX_PEERS))
     chosen = "SELECT node_id FROM peers ORDER BY tried, max(last_seen, learned) LIMIT ?"

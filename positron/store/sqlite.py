@@ -31,7 +31,7 @@ from positron.store import (
     no_mark,
     tables,
 )
-from positron.store.backlog import MAX_ROWS, Backlog, Batch, Entry, without_bytes
+from positron.store.backlog import MAX_ROWS, Backlog, Batch, Entry, for_a_full_disk
 from positron.store.disk import Disk, Opened, Written, check
 from positron.store.lane import Lane
 from positron.store.questions import Questions
@@ -152,7 +152,7 @@ class SQLiteStore:
         if not self._accepts:
             return
         if not self._is_storing():
-            record, mark = without_bytes(record), 0
+            record, mark = for_a_full_disk(record), 0
         self._backlog.add(record, mark)
         if self._refused:
             self._backlog.bound()
@@ -190,18 +190,25 @@ class SQLiteStore:
         if self._write_call is not None and self._write_call.active():
             self._write_call.cancel()
         self._write_call, self._soon = None, False
-        room = FULL_AT * self._quota - self._used
-        batch = self._backlog.take(room) if self._backlog else Batch([], self._backlog.last, 0, 0, True)
-        if batch.size > room:
-            self._become_full()
-        if not self._is_storing():
-            batch.entries = [Entry(number, without_bytes(record), 0) for number, record, _ in batch.entries]
-            batch.mark = 0
+        batch = self._next_batch()
         batch.durable = batch.durable or any(target <= batch.last for target in self._flushes.values())
         self._writing = batch
         writing = self._lane.run(self._disk.write, batch.entries, batch.durable, self._wall_ms())
         writing.addCallbacks(self._wrote, self._not_written, callbackArgs=(batch,), errbackArgs=(batch,))
         writing.addErrback(self._bug)
+
+    def _next_batch(self) -> Batch:
+        if not self._backlog:
+            return Batch([], self._backlog.last, 0, 0, True)
+        if not self._is_storing():
+            return self._backlog.take()
+        room = FULL_AT * self._quota - self._used
+        batch = self._backlog.take(room)
+        if batch.size <= room:
+            return batch
+        self._backlog.put_back(batch)
+        self._become_full()
+        return self._backlog.take()
 
     def _wrote(self, written: Written, batch: Batch) -> None:
         self._writing = None
@@ -230,8 +237,8 @@ class SQLiteStore:
             self._retry_later()
         else:
             self._bug(failure)  # the batch is dropped: it would fail again
-        self._fail_flushes(failure)
         self._tell_health()
+        self._fail_flushes(failure)
 
     def _fail_flushes(self, failure: Failure) -> None:
         flushes, self._flushes = self._flushes, {}
