@@ -7,33 +7,34 @@ option to change.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import socket
 from typing import Any
 
-from positron.config import Config
+from positron.config import Config, runtime_dir
 from positron.errors import ConfigError
+from positron.store import folder
 
 
 def run(config: Config, reactor: Any) -> None:
     """Every check, the cheapest explanation first. Raises ConfigError, IdentityError or StoreError."""
     if config.data_dir:
         writable(config.data_dir, "--data-dir")
-        unlocked(config)
+        _folder(config)
     for key in ("log_file", "control_socket"):
         path = getattr(config, key)
         if path:
             writable(os.path.dirname(path), "--" + key.replace("_", "-"))
+    _socket(config)
     _identity(config)
     _schema(config)
     bindable(config, reactor)
 
 
-def writable(folder: str, flag: str) -> None:
+def writable(path: str, flag: str) -> None:
     """Refuse a folder that is not writable, or that could not be created where it is missing."""
-    existing = os.path.abspath(folder)
+    existing = os.path.abspath(path)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not os.path.isdir(existing):
@@ -42,23 +43,24 @@ def writable(folder: str, flag: str) -> None:
         raise ConfigError(f"{existing} is not writable for this user; choose another folder with {flag}")
 
 
-def unlocked(config: Config) -> None:
-    """Refuse a data folder that another node runs in."""
-    path = config.lock_path
-    if path is None or not os.path.exists(path):
+def _folder(config: Config) -> None:
+    """Refuse a data folder that is another user's, open to others, or in use."""
+    data_dir = config.data_dir
+    if data_dir is None or not os.path.exists(data_dir):
         return
-    try:
-        file = os.open(path, os.O_RDWR)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be opened ({error.strerror}); choose another --data-dir") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    folder.judge(data_dir)
+    if folder.is_held(data_dir):
         raise ConfigError(
-            f"another node runs in {config.data_dir}; give this one a folder of its own with --data-dir"
-        ) from None
-    finally:
-        os.close(file)
+            f"another node runs in {data_dir}; give this one a folder of its own with --data-dir"
+        )
+
+
+def _socket(config: Config) -> None:
+    """Refuse a control socket whose path is too long, both where it was meant to be and in the runtime folder."""
+    path = config.control_path
+    elsewhere = os.path.join(runtime_dir(os.environ), "0123456789abcdef.sock")
+    if path and min(len(os.fsencode(each)) for each in (path, elsewhere)) > folder.MAX_SOCKET_PATH:
+        raise ConfigError(f"the path of the control socket, {path}, is too long; choose a shorter --data-dir")
 
 
 def _identity(config: Config) -> None:

@@ -53,7 +53,7 @@ def json_line(event: LogEvent) -> str:
     line: dict[str, object] = {
         "ts": event.get("log_time"),
         "level": _level(event),
-        "logger": event.get("log_namespace"),
+        "logger": _logger(event),
         "msg": escape(formatEvent(event)),
     }
     for key, value in event.items():
@@ -71,7 +71,7 @@ def json_line(event: LogEvent) -> str:
 def text_line(event: LogEvent) -> str:
     """Time, level, logger and message; a traceback follows indented, so that none of it looks like a line of ours."""
     moment = datetime.fromtimestamp(event.get("log_time") or 0).astimezone()
-    head = f"{moment.isoformat(timespec='milliseconds')} {_level(event)} [{event.get('log_namespace')}]"
+    head = f"{moment.isoformat(timespec='milliseconds')} {_level(event)} [{_logger(event)}]"
     trace = "".join(f"\n    {line}" for line in _trace(event).split("\n") if line)
     return f"{head} {escape(formatEvent(event))}{trace}\n"
 
@@ -79,6 +79,12 @@ def text_line(event: LogEvent) -> str:
 def _level(event: LogEvent) -> str:
     level = event.get("log_level")
     return level.name if level is not None else "info"
+
+
+def _logger(event: LogEvent) -> str:
+    """Who says so; what comes through Twisted's older log module is Twisted's."""
+    namespace = event.get("log_namespace") or "-"
+    return "twisted" if namespace == "log_legacy" else str(namespace)
 
 
 def _trace(event: LogEvent) -> str:

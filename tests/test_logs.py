@@ -51,6 +51,11 @@ class JsonLineTests(SynchronousTestCase):
         self.assertEqual(set(line), {"ts", "level", "logger", "msg"})
         self.assertEqual((line["msg"], line["ts"]), ("hello", 1000.0))
 
+    def test_logger(self) -> None:
+        """Lines of Twisted's older log module are said to be Twisted's."""
+        self.assertIn(" info [twisted] hello", logs.text_line({**event(), "log_namespace": "log_legacy"}))
+        self.assertEqual(json.loads(logs.json_line({"log_format": "x"}))["logger"], "-")
+
     def test_traceback(self) -> None:
         """A failure's traceback is one field, and the line is still one line."""
         try:

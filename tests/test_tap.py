@@ -151,10 +151,23 @@ class CheckTests(DoorTestCase):
     def test_check_leaves_the_lock_free(self) -> None:
         """Looking at the lock does not keep it."""
         (self.folder / "lock").write_text("")
-        options = self.parse("--data-dir", str(self.folder))
-        checks.unlocked(options.config)
+        self.parse("--data-dir", str(self.folder))
         with open(self.folder / "lock") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_open_data_dir(self) -> None:
+        """A data folder that others may write to is refused."""
+        self.folder.chmod(0o777)
+        self.assertIn("chmod 700", self.refused("--data-dir", str(self.folder)))
+
+    def test_long_socket_path(self) -> None:
+        """A socket path that is too long is refused, if the runtime folder is no help."""
+        deep = str(self.folder / ("d" * 100))
+        os.environ["XDG_RUNTIME_DIR"] = "/tmp"
+        self.parse("--data-dir", deep)
+        (self.folder / ("r" * 100)).mkdir()
+        os.environ["XDG_RUNTIME_DIR"] = str(self.folder / ("r" * 100))
+        self.assertIn("too long", self.refused("--data-dir", deep))
 
     def listening(self) -> int:
         server = socket.socket()

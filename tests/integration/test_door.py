@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 from pathlib import Path
 
 from door import DAEMON, TWIST, TWISTD, Running, environment, free_port, refused, until
@@ -21,8 +23,9 @@ READY = "is ready at"
 
 class DoorTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.home = Path(self.mktemp()).absolute()
-        self.home.mkdir(parents=True)
+        # Short, for the control socket's path is limited; mktemp's are not.
+        self.home = Path(tempfile.mkdtemp(prefix="positron-"))
+        self.addCleanup(shutil.rmtree, self.home)
 
     def start(self, command: list[str], *arguments: str, cwd: Path | None = None) -> Running:
         running = Running([*command, "--host", "127.0.0.1", *arguments], self.home, cwd=cwd)
