@@ -136,7 +136,7 @@ class Node(Life):
         return self._gossip.messages(pattern, history)
 
     def history(self, topic: str, limit: int = 100) -> Deferred[list[Message]]:
-        """The last `limit` messages of a topic or pattern that the store has, in the order in which they came."""
+        """The last `limit` messages of a topic or pattern that came, ordered by creation, so each author's in order."""
         return self._gossip.history(topic, limit)
 
     def message(self, id_text: str) -> Deferred[dict[str, Any] | None]:

@@ -242,6 +242,8 @@ class GossipService(Service):
         return self._store.history(pattern, limit).addCallback(self._newest, wants, limit)
 
     def _newest(self, found: list[EnvelopeKept], wants: Callable[[str], bool], limit: int) -> list[Message]:
+        # By creation and not by arrival: what anti-entropy brought came in no order that anybody meant.
+        found.sort(key=lambda kept: (kept.created_ms, kept.author, kept.epoch, kept.seq))
         messages = [message for kept in found for message in reading.messages_of(kept, self._sealer, wants)]
         return messages[max(0, len(messages) - limit) :]
 
