@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run test trial pytest lint format coverage options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage options docs clean
 
 install: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): setup.py pyproject.toml
 
 run: install
 	$(BIN)/twistd -n positron --port $(PORT)
+
+# Three nodes, a message, its arrival; fails if it did not arrive.
+quickstart: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" docs/examples/quickstart.sh
 
 test: trial pytest
 
