@@ -62,6 +62,7 @@ class AdmissionFactory(Factory):
     (its turn did not come in 5 s), `closed early`.
 
     `tried(ip)` says whether we have been linked to a node at that address: half the handshake rate is theirs.
+    The rates of `limits` are taken once, the counts are read at each decision.
     """
 
     noisy = False
