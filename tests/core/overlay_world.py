@@ -46,6 +46,11 @@ def verify(node_id: bytes, message: bytes, signature: bytes) -> bool:
     return signature == hashlib.blake2b(message, key=node_id).digest()
 
 
+def id_of(seed: int) -> bytes:
+    """The id of the node of that number."""
+    return hashlib.blake2b(b"%d" % seed, digest_size=32).digest()
+
+
 @define
 class Opinions:
     """Trust as a table: scores as set by the test, bans for ten minutes."""
@@ -86,9 +91,10 @@ class Opinions:
 class End:
     """One side of a channel."""
 
-    node: Node
+    node: Node | Nowhere
     number: int
     other: End | None = None
+    latency: float = LATENCY
     open: bool = True
 
 
@@ -104,7 +110,7 @@ class Node:
         self.frozen = False
         self.alive = False
         self.inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.node_id = parameters.pop("node_id", None) or hashlib.blake2b(b"%d" % seed, digest_size=32).digest()
+        self.node_id = id_of(seed)
         self.wall_error = parameters.pop("wall_error", 0.0)
         self.ends: dict[int, End] = {}
         self.dials: list[tuple[float, str]] = []
@@ -112,7 +118,6 @@ class Node:
         self.ups: list[Link] = []
         self.downs: list[tuple[Link, str]] = []
         self.sent: list[messages.Message] = []
-        self.born()
 
     def born(self) -> None:
         """A process starts (again): nothing is left but what was kept."""
@@ -134,6 +139,7 @@ class Node:
             self.context, self.book, self.opinions, link_up=self.ups.append, link_down=self._down
         )
         self.ends = {}
+        self.all_ends: dict[int, End] = {}
         self.alive = True
         self.frozen = False
         self.run(self.overlay.start)
@@ -233,6 +239,48 @@ class Node:
         """The link that is up to that node."""
         return self.context.links.up[other.node_id]
 
+    def by_hand(
+        self, peer: int, *, outbound: bool = False, address: str = "127.0.0.9:40000", number: int = 7
+    ) -> Link:
+        """A channel to node `peer` whose other side is the test."""
+        end = End(self, number)
+        end.other = End(Nowhere(), number, end)
+        self.ends[number] = self.all_ends[number] = end
+        binding = b"%032d" % number
+        self.run(self.overlay.connected, events.Connected(number, id_of(peer), outbound, address, binding))
+        return self.context.links.all[number]
+
+    def hears(self, link: Link, message: messages.Message) -> None:
+        """The test says this on the channel."""
+        self.run(self.frame, link.number, messages.encode(message))
+
+    def hello(self, **changes: Any) -> messages.Hello:
+        """A HELLO that this node likes."""
+        values: dict[str, Any] = {
+            "version_min": 1,
+            "version_max": 1,
+            "network_id": self.context.network_id,
+            "agent": "test",
+            "epoch": 5,
+            "port": 1,
+            "addresses": (),
+            "wall_ms": self.context.wall_ms,
+            "observed": "127.0.0.1:1",
+        }
+        return messages.Hello(**values | changes)
+
+    def link_by_hand(self, peer: int, **how: Any) -> Link:
+        """A link to node `peer` that is up, whose other side is the test."""
+        changes = how.pop("hello", {})
+        link = self.by_hand(peer, **how)
+        self.hears(link, self.hello(**changes))
+        self.hears(link, messages.Welcome(1))
+        return link
+
+    def said(self, kind: type) -> list[Any]:
+        """The messages of one kind that this node sent, on whatever link."""
+        return [message for message in self.sent if isinstance(message, kind)]
+
     def told(self, kind: type) -> list[Any]:
         """The notices of one kind."""
         return [notice for notice in self.notices if isinstance(notice, kind)]
@@ -260,6 +308,20 @@ class Node:
             self.world.hang_up(end, "killed")
 
 
+class Nowhere:
+    """The far side of a channel that a test speaks on by hand: what it is sent is lost."""
+
+    address = "nowhere"
+
+    def __init__(self) -> None:
+        self.ends: dict[int, End] = {}
+
+    def run(self, *_arguments: object) -> None:
+        """Nobody is there."""
+
+    frame = run
+
+
 class World:
     """Hosts and the channels between them."""
 
@@ -283,8 +345,8 @@ class World:
     def node(self, seed: int, address: str | None = None, **parameters: Any) -> Node:
         """A new node that listens at `address`, by default on a machine of its own."""
         where = address or f"127.0.{seed // 250}.{seed % 250 + 1}:9000"
-        node = Node(self, seed, where, {}, **parameters)
-        self.nodes[where] = node
+        node = self.nodes[where] = Node(self, seed, where, {}, **parameters)
+        node.born()
         return node
 
     def restart(self, node: Node) -> None:
@@ -348,7 +410,9 @@ class World:
             return
         one, other = End(node, next(self._numbers)), End(target, next(self._numbers))
         one.other, other.other = other, one
-        node.ends[one.number], target.ends[other.number] = one, other
+        one.latency = other.latency = self.latency * self.rng.uniform(0.5, 2.0)
+        node.ends[one.number] = node.all_ends[one.number] = one
+        target.ends[other.number] = target.all_ends[other.number] = other
         binding = self.rng.randbytes(32)
         port = self.rng.randrange(30000, 60000)
         source = f"{host_of(node.address)}:{port}"
@@ -364,7 +428,7 @@ class World:
         other = end.other
         assert other is not None
         if end.open and not self._is_cut(end.node, other.node):
-            self.at(self.now + self.latency, self._arrive, other, frame)
+            self.at(self.now + end.latency, self._arrive, other, frame)
 
     def _arrive(self, end: End, frame: bytes) -> None:
         if end.open:
@@ -379,7 +443,7 @@ class World:
         assert other is not None
         self.at(self.now, self._gone, end, reason)
         if not self._is_cut(end.node, other.node):
-            self.at(self.now + self.latency, self._closed, other)
+            self.at(self.now + end.latency, self._closed, other)
 
     def _closed(self, end: End) -> None:
         if end.open:

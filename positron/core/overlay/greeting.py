@@ -149,6 +149,13 @@ class Greeting:
         elif talk.asking is None:
             self._place(talk)
 
+    def awaits_another(self, link: Link) -> bool:
+        """Whether a link to the same node was welcomed and will be up in a moment: this one ends with that."""
+        return any(
+            talk.sent and talk.link is not link and talk.link.node_id == link.node_id
+            for talk in self._talks.values()
+        )
+
     def heard(self, link: Link) -> None:
         """The older link of a node lives: the newer ones that asked for its place do not get it."""
         if self._asked:

@@ -151,6 +151,8 @@ class Overlay(Facts):
         """The other side ends the link, and says why."""
         if link.state == CLOSING:
             return
+        if message.reason == "duplicate" and self._greeting.awaits_another(link):
+            return
         if link.state == GREETING:
             self._refused(link, message.reason, ())
         self._end(link, message.reason)
