@@ -195,8 +195,6 @@ class Connection(Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS is done on this side: judge the peer."""
-        if self._reason is not None:
-            return
         try:
             self.node_id, self.binding = prove(self._channel.getHandle())
         except RemoteError as error:
