@@ -196,6 +196,11 @@ class Node:
 
     # -------------------------------------------------------------------------------------------- hearing
 
+    def lost(self, number: int, reason: str) -> None:
+        """A channel is gone."""
+        if self.ends.pop(number, None) is not None:
+            self.overlay.disconnected(events.Disconnected(number, reason))
+
     def frame(self, number: int, frame: bytes) -> None:
         """One frame, given to the overlay as the swarm would."""
         link = self.context.links.get(number)
@@ -319,7 +324,7 @@ class Nowhere:
     def run(self, *_arguments: object) -> None:
         """Nobody is there."""
 
-    frame = run
+    frame = lost = run
 
 
 class World:
@@ -451,8 +456,7 @@ class World:
             self._gone(end, "the other side closed")
 
     def _gone(self, end: End, reason: str) -> None:
-        if end.node.ends.pop(end.number, None) is not None:
-            end.node.run(end.node.overlay.disconnected, events.Disconnected(end.number, reason))
+        end.node.run(end.node.lost, end.number, reason)
 
 
 def is_connected(nodes: list[Node]) -> bool:

@@ -1,7 +1,8 @@
 """Good peers whose link broke: dialled again soon, for ten minutes, so that a partition heals when it ends.
 
 Rule: one such dial in two seconds for all of them, each with full jitter (1, 2, 4, 8, 15 s), so that a network that
-lost one node does not fall upon it when it returns.
+lost one node does not fall upon it when it returns. They are dialled beyond the slots; what the slots dial besides
+backs off by itself.
 """
 
 from __future__ import annotations
