@@ -119,9 +119,9 @@ class Backlog:
 
 
 def rows_of(record: Record) -> int:
-    """How many rows writing this record touches."""
+    """About how many rows writing this record touches; an envelope and its first topic count as one."""
     if type(record) is EnvelopeKept:
-        return 1 + len(record.topics)
+        return len(record.topics) or 1
     if type(record) is EnvelopesDropped:
         return max(1, len(record.ids))
     return 1

@@ -18,8 +18,9 @@ from positron.store.backlog import Entry
 from positron.store.reserve import Reserve
 from positron.store.tables import Totals
 
-CHECKPOINT_PAGES = 256
-"""WAL pages after which SQLite moves them into the database: 1 MiB."""
+CHECKPOINT_PAGES = 1000
+"""WAL pages after which SQLite moves them into the database: 4 MiB. With fewer, every full batch paid for a checkpoint
+of its own."""
 
 PROBE = "probe"
 PROBE_BYTES = 64 * 1024
@@ -77,7 +78,7 @@ class Disk:
                 "journal_mode = WAL",
                 "synchronous = NORMAL",
                 f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-                f"journal_size_limit = {MIB}",
+                f"journal_size_limit = {4 * MIB}",
                 "temp_store = MEMORY",
                 "cache_size = -2048",
             ):

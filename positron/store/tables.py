@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from positron.core.envelope import BROADCAST
@@ -43,6 +44,9 @@ class Totals(NamedTuple):
 
 NOTHING = Totals()
 
+_as_json = lru_cache(1024)(json.dumps)
+"""For the topics of an envelope, which are the same again and again."""
+
 COLUMNS = (
     "id, raw, author, kind, epoch, seq, count, created_ms, expires_ms, received, hops, topics, recipient"
 )
@@ -55,66 +59,77 @@ COLUMNS = (
 def write(cursor: sqlite3.Cursor, entries: Iterable[Entry], now_ms: int) -> Totals:
     """Write these records, in order; what that adds to the totals. `now_ms` is the wall clock."""
     totals = NOTHING
+    run: list[tuple[int, EnvelopeKept]] = []
     for number, record, _ in entries:
         match record:
             case EnvelopeKept():
-                totals = totals.plus(_keep_envelope(cursor, number, record))
-            case StubKept():
-                totals = totals.plus(drop_envelopes(cursor, [record.id]))
-                cursor.execute(
-                    "INSERT INTO stubs (id, created_ms, expires_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (record.id, record.created_ms, record.expires_ms),
-                )
-            case EnvelopesDropped():
-                totals = totals.plus(drop_envelopes(cursor, record.ids))
-                cursor.executemany("DELETE FROM stubs WHERE id = ?", [(each,) for each in record.ids])
-            case SequencesKept():
-                _keep_sequences(cursor, record)
-            case SequencesDropped():
-                _drop_sequences(cursor, record, now_ms)
-            case PeerKept():
-                _keep_peer(cursor, record)
-            case PeerForgotten():
-                cursor.execute("DELETE FROM peers WHERE node_id = ?", (record.node_id,))
-            case TrustKept():
-                _keep_trust(cursor, record)
-            case TrustChange():
-                _add_change(cursor, number, record)
-            case StateKept():
-                cursor.execute("REPLACE INTO state (key, value) VALUES (?, ?)", (record.key, record.value))
-    return totals
+                run.append((number, record))
+            case StubKept() | EnvelopesDropped():
+                totals = totals.plus(_keep_envelopes(cursor, run))
+                run.clear()
+                totals = totals.plus(_keep_less(cursor, record))
+            case _:
+                _WRITERS[type(record)](cursor, number, record, now_ms)
+    return totals.plus(_keep_envelopes(cursor, run))
 
 
-def _keep_envelope(cursor: sqlite3.Cursor, number: int, record: EnvelopeKept) -> Totals:
-    cursor.execute(
-        f"INSERT INTO envelopes ({COLUMNS}, cursor)"  # noqa: S608 - a constant
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (
-            record.id,
-            record.raw,
-            record.author,
-            record.kind,
-            record.epoch,
-            record.seq,
-            record.count,
-            record.created_ms,
-            record.expires_ms,
-            record.received,
-            record.hops,
-            json.dumps(record.topics, ensure_ascii=False),
-            record.recipient,
-            number,
-        ),
-    )
-    if not cursor.rowcount:
+def _keep_envelopes(cursor: sqlite3.Cursor, run: list[tuple[int, EnvelopeKept]]) -> Totals:
+    """Insert these at once; those held already stay as they are."""
+    if not run:
         return NOTHING
-    cursor.execute("DELETE FROM stubs WHERE id = ?", (record.id,))
-    if record.kind == BROADCAST:
-        cursor.executemany(
-            "INSERT INTO topics (topic, cursor) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(topic, number) for topic in record.topics],
-        )
-    return Totals(record.count, 1, len(record.raw))
+    cursor.execute("SAVEPOINT run")
+    try:
+        _insert(cursor, run)
+    except sqlite3.IntegrityError:
+        cursor.execute("ROLLBACK TO run")
+        held = fetch(cursor, [kept.id for _, kept in run])
+        run = list({kept.id: (number, kept) for number, kept in run if kept.id not in held}.values())
+        _insert(cursor, run)
+    cursor.execute("RELEASE run")
+    return Totals(sum(kept.count for _, kept in run), len(run), sum(len(kept.raw) for _, kept in run))
+
+
+def _insert(cursor: sqlite3.Cursor, run: list[tuple[int, EnvelopeKept]]) -> None:
+    cursor.executemany(
+        f"INSERT INTO envelopes ({COLUMNS}, cursor)"  # noqa: S608 - a constant
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                kept.id,
+                kept.raw,
+                kept.author,
+                kept.kind,
+                kept.epoch,
+                kept.seq,
+                kept.count,
+                kept.created_ms,
+                kept.expires_ms,
+                kept.received,
+                kept.hops,
+                _as_json(kept.topics),
+                kept.recipient,
+                number,
+            )
+            for number, kept in run
+        ],
+    )
+    cursor.executemany("DELETE FROM stubs WHERE id = ?", [(kept.id,) for _, kept in run])
+    cursor.executemany(
+        "INSERT INTO topics (topic, cursor) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(topic, number) for number, kept in run if kept.kind == BROADCAST for topic in kept.topics],
+    )
+
+
+def _keep_less(cursor: sqlite3.Cursor, record: StubKept | EnvelopesDropped) -> Totals:
+    if type(record) is EnvelopesDropped:
+        cursor.executemany("DELETE FROM stubs WHERE id = ?", [(each,) for each in record.ids])
+        return drop_envelopes(cursor, record.ids)
+    assert type(record) is StubKept
+    cursor.execute(
+        "INSERT INTO stubs (id, created_ms, expires_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (record.id, record.created_ms, record.expires_ms),
+    )
+    return drop_envelopes(cursor, [record.id])
 
 
 def drop_envelopes(cursor: sqlite3.Cursor, ids: Sequence[bytes]) -> Totals:
@@ -135,7 +150,7 @@ def drop_envelopes(cursor: sqlite3.Cursor, ids: Sequence[bytes]) -> Totals:
     return totals
 
 
-def _keep_sequences(cursor: sqlite3.Cursor, record: SequencesKept) -> None:
+def _keep_sequences(cursor: sqlite3.Cursor, _number: int, record: SequencesKept, _now_ms: int) -> None:
     cursor.execute(
         "INSERT INTO sequences (author, kind, recipient, epoch, seen, first_live, touched_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (author, kind, recipient, epoch) DO UPDATE SET"
@@ -152,7 +167,7 @@ def _keep_sequences(cursor: sqlite3.Cursor, record: SequencesKept) -> None:
     )
 
 
-def _drop_sequences(cursor: sqlite3.Cursor, record: SequencesDropped, now_ms: int) -> None:
+def _drop_sequences(cursor: sqlite3.Cursor, _number: int, record: SequencesDropped, now_ms: int) -> None:
     stream = (record.author, record.kind, record.recipient)
     cursor.execute("DELETE FROM sequences WHERE author = ? AND kind = ? AND recipient = ?", stream)
     raise_floor(cursor, *stream, record.floor_epoch, now_ms)
@@ -170,7 +185,7 @@ def raise_floor(
     )
 
 
-def _keep_peer(cursor: sqlite3.Cursor, record: PeerKept) -> None:
+def _keep_peer(cursor: sqlite3.Cursor, _number: int, record: PeerKept, _now_ms: int) -> None:
     cursor.execute(
         "REPLACE INTO peers (node_id, addresses, record, record_seq, source_group, tried, last_seen, last_tried,"
         " failures, learned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -189,7 +204,15 @@ def _keep_peer(cursor: sqlite3.Cursor, record: PeerKept) -> None:
     )
 
 
-def _keep_trust(cursor: sqlite3.Cursor, record: TrustKept) -> None:
+def _forget_peer(cursor: sqlite3.Cursor, _number: int, record: PeerForgotten, _now_ms: int) -> None:
+    cursor.execute("DELETE FROM peers WHERE node_id = ?", (record.node_id,))
+
+
+def _keep_state(cursor: sqlite3.Cursor, _number: int, record: StateKept, _now_ms: int) -> None:
+    cursor.execute("REPLACE INTO state (key, value) VALUES (?, ?)", (record.key, record.value))
+
+
+def _keep_trust(cursor: sqlite3.Cursor, _number: int, record: TrustKept, _now_ms: int) -> None:
     if not record.time:  # that of a node now forgotten
         cursor.execute("DELETE FROM trust WHERE node_id = ?", (record.node_id,))
         return
@@ -209,7 +232,7 @@ def _keep_trust(cursor: sqlite3.Cursor, record: TrustKept) -> None:
     )
 
 
-def _add_change(cursor: sqlite3.Cursor, number: int, record: TrustChange) -> None:
+def _add_change(cursor: sqlite3.Cursor, number: int, record: TrustChange, _now_ms: int) -> None:
     cursor.execute(
         "INSERT INTO trust_changes (n, node_id, time, cause, count, delta, before, after)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -224,6 +247,17 @@ def _add_change(cursor: sqlite3.Cursor, number: int, record: TrustChange) -> Non
             record.after,
         ),
     )
+
+
+_WRITERS: dict[type, Callable[[sqlite3.Cursor, int, Any, int], None]] = {
+    SequencesKept: _keep_sequences,
+    SequencesDropped: _drop_sequences,
+    PeerKept: _keep_peer,
+    PeerForgotten: _forget_peer,
+    TrustKept: _keep_trust,
+    TrustChange: _add_change,
+    StateKept: _keep_state,
+}
 
 
 # ------------------------------------------------------------------------------------------------------ reading

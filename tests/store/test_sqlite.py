@@ -80,10 +80,10 @@ class SQLiteStoreTests(StoreContract, TestCase):
             self.store.remember(envelope(number, ("a", "b")), number + 1)
         self.clock.advance(0)
         await self.store.fetch([b"?" * 16])
-        assert self.look("SELECT count(*) FROM envelopes") == [(166,)]
-        assert self.ears.marks == [166]
+        assert self.look("SELECT count(*) FROM envelopes") == [(250,)]
+        assert self.ears.marks == [250]
         await self.stored(300)
-        assert self.ears.marks == [166, 300]
+        assert self.ears.marks == [250, 300]
 
     async def test_what_was_replaced_is_not_written(self) -> None:
         """Of the many versions of one record in a batch, one reaches the disk."""
@@ -132,7 +132,7 @@ class SQLiteStoreTests(StoreContract, TestCase):
             return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
         lane = self.store._lane
-        assert await lane.run(ask) == ["wal", 256, 1024 * 1024, QUOTA // 4096, 1]
+        assert await lane.run(ask) == ["wal", 1000, 4 * 1024 * 1024, QUOTA // 4096, 1]
         for record, mark, expected in (
             (envelope(1), 0, 1),
             (envelope(2), 1, 2),
