@@ -118,7 +118,8 @@ class Swarm:
             self._started = True
             self.overlay.start()
         self._dispatch(event)
-        self._tick()
+        # What is published is sealed by the next event, at the earliest: the shell's next turn.
+        self._tick(seal=not isinstance(event, events.Publish))
         self._sequences.flush()
         actions, context.actions = context.actions, []
         return actions
@@ -182,13 +183,14 @@ class Swarm:
             case _:
                 assert_never(event)
 
-    def _tick(self) -> None:
+    def _tick(self, seal: bool) -> None:
         now = self._context.now
         if now >= self.overlay.deadline:
             self.overlay.tick()
         if now >= self.gossip.deadline:
             self.gossip.tick()
-        self._publisher.tick()
+        if seal:
+            self._publisher.tick()
         if now >= self._direct.deadline:
             self._direct.tick()
         if now >= self._sync.deadline:
