@@ -101,7 +101,9 @@ class End:
 class Node:
     """One overlay with its context, and all that it did."""
 
-    def __init__(self, world: World, seed: int, address: str, kept: dict[str, Any], **parameters: Any) -> None:
+    def __init__(
+        self, world: World, seed: int, address: str, kept: dict[str, Any], **parameters: Any
+    ) -> None:
         self.world = world
         self.seed = seed
         self.address = address
@@ -398,7 +400,9 @@ class World:
         """Open a channel, or say why not."""
         target = self.nodes.get(address)
         if address in self.black_holes or (target is not None and self._is_cut(node, target)):
-            self.at(self.now + 10.0, node.run, node.overlay.dial_failed, events.DialFailed(address, "timed out"))
+            self.at(
+                self.now + 10.0, node.run, node.overlay.dial_failed, events.DialFailed(address, "timed out")
+            )
         elif target is None or not target.alive:
             failed = events.DialFailed(address, "refused")
             self.at(self.now + self.latency, node.run, node.overlay.dial_failed, failed)
@@ -421,9 +425,7 @@ class World:
         binding = self.rng.randbytes(32)
         port = self.rng.randrange(30000, 60000)
         source = f"{host_of(node.address)}:{port}"
-        node.run(
-            node.overlay.connected, events.Connected(one.number, target.node_id, True, address, binding)
-        )
+        node.run(node.overlay.connected, events.Connected(one.number, target.node_id, True, address, binding))
         target.run(
             target.overlay.connected, events.Connected(other.number, node.node_id, False, source, binding)
         )

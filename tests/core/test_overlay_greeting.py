@@ -76,7 +76,9 @@ class RefusalTests(SynchronousTestCase):
         world.advance(1)
         self.assertEqual((acceptor.peers, dialler.peers), (set(), set()))
         notices = dialler.told(RefusedNotice)
-        self.assertEqual([(notice.reason, notice.address) for notice in notices], [(reason, "127.0.0.1:9001")])
+        self.assertEqual(
+            [(notice.reason, notice.address) for notice in notices], [(reason, "127.0.0.1:9001")]
+        )
         self.assertEqual(acceptor.told(RefusedNotice), [])
         self.assertEqual((acceptor.context.links.all, dialler.context.links.all), ({}, {}))
         return acceptor, dialler

@@ -135,9 +135,7 @@ class FrozenTests(SynchronousTestCase):
         """Even if the shell says nothing: a tick that comes 20 s late accuses nobody."""
         world = World()
         node = world.node(1, HUB)
-        links = [
-            node.link_by_hand(number, number=number, address=f"127.0.1.{number}:4") for number in (5, 6)
-        ]
+        links = [node.link_by_hand(number, number=number, address=f"127.0.1.{number}:4") for number in (5, 6)]
         world.advance(1)
         node.frozen = True
         world.advance(20)

@@ -220,9 +220,7 @@ class LeavingTests(SynchronousTestCase):
         world.advance(0.1)
         node.kill()
         for friend in friends:
-            self.assertIn(
-                PeerDown(node_id=to_text(node.node_id), reason="leaving"), friend.told(PeerDown)
-            )
+            self.assertIn(PeerDown(node_id=to_text(node.node_id), reason="leaving"), friend.told(PeerDown))
         dials = [len([1 for _, address in other.dials if address == node.address]) for other in nodes]
         world.advance(20)
         self.assertEqual(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,7 +42,7 @@ class BootstrapTests(SynchronousTestCase):
         node = world.node(1, bootstrap=(HUB,))
         world.advance(3600)
         times = [time for time, _ in node.dials]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         self.assertLessEqual(max(gaps), 5.1)
         self.assertGreaterEqual(min(gaps), 0.2)
         self.assertGreater(max(gaps) - min(gaps), 2.0)
@@ -53,7 +54,7 @@ class BootstrapTests(SynchronousTestCase):
         node = world.node(1, bootstrap=(HUB, "127.0.0.2:1"))
         world.advance(3600)
         times = [time for time, address in node.dials if address == "127.0.0.2:1"]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         self.assertLessEqual(max(gaps), 60.2)
         self.assertLess(len(times), 400)
         self.assertEqual(node.overlay.target, 2, "an unlinked bootstrap counts as known")
@@ -161,7 +162,14 @@ class SlotTests(SynchronousTestCase):
         node.opinions.bans[teach(node, 1, "8.1.1.1:9000")] = world.wall + 3600
         teach(node, 2, "9.9.9.9:9000")
         for number, address in enumerate(
-            ("8.1.1.1:0", "224.0.0.1:9000", "0.0.0.0:9000", "255.255.255.255:9000", "[ff02::1]:9000", "8.1.1.1:25"),
+            (
+                "8.1.1.1:0",
+                "224.0.0.1:9000",
+                "0.0.0.0:9000",
+                "255.255.255.255:9000",
+                "[ff02::1]:9000",
+                "8.1.1.1:25",
+            ),
             3,
         ):
             teach(node, number, address)
@@ -178,7 +186,7 @@ class SlotTests(SynchronousTestCase):
         node.run(node.overlay._wake)
         world.advance(600)
         times = [time for time, _ in node.dials]
-        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(times)]
         self.assertGreaterEqual(min(gaps), 60)
         self.assertGreaterEqual(len(times), 5)
 

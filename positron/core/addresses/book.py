@@ -11,8 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import define, evolve
 
-from positron.core.addresses.hosts import group_of, is_dialable, join_address, reach_of, split_address
+from positron.core.addresses.hosts import (
+    group_of,
+    is_dialable,
+    join_address,
+    parse_bootstrap,
+    reach_of,
+    split_address,
+)
 from positron.core.context import Context
+from positron.core.identity import to_text
 from positron.core.records import PeerForgotten, PeerKept, StateKept
 from positron.core.statements import MAX_ADDRESSES, AddressRecord
 
@@ -106,9 +114,12 @@ class AddressBook:
             if len(self) < MAX_RECORDS and self._has_room(entry):
                 self._insert(entry)
         for item in (state or {}).get(ANCHORS, "").split(","):
-            node_id, _, address = item.partition("@")
-            if len(node_id) == 64 and is_dialable(address) and len(self.anchors) < MAX_ANCHORS:
-                self.anchors.append((bytes.fromhex(node_id), address))
+            try:
+                node_id, address = parse_bootstrap(item)
+            except ValueError:
+                continue
+            if node_id is not None and len(self.anchors) < MAX_ANCHORS:
+                self.anchors.append((node_id, address))
 
     # ------------------------------------------------------------------------------------------- what is told
 
@@ -218,7 +229,7 @@ class AddressBook:
         newest = list(chosen.items())[:MAX_ANCHORS]
         if newest != self.anchors:
             self.anchors = newest
-            text = ",".join(f"{node_id.hex()}@{address}" for node_id, address in newest)
+            text = ",".join(f"{to_text(node_id)}@{address}" for node_id, address in newest)
             self._context.remember(StateKept(ANCHORS, text))
 
     # -------------------------------------------------------------------------------------------- what is asked

@@ -2,8 +2,8 @@
 
 - `greeting`    HELLO and WELCOME, refusals, proofs of a secret, one link per node
 - `admission`   capacity, who goes when it is full, addresses that misbehave
-- `slots`       whom to dial; with `choice` (which entry of the book), `bootstraps` (named by the
-                operator) and `lost` (good peers whose link broke)
+- `slots`       whom to dial; with `attempts` (one dial, one slot), `choice` (which entry of the book),
+                `bootstraps` (named by the operator) and `lost` (good peers whose link broke)
 - `discovery`   our own address record, and what we ask and tell of others
 - `liveness`    PINGs, suspects, doubt of ourselves
 - `clocks`      our wall clock against the peers'

@@ -13,7 +13,7 @@ from attrs import define, field
 from positron.core.addresses import AddressBook, host_of, is_dialable, is_ip, join_address, split_address
 from positron.core.context import Context
 from positron.core.limits import Bucket
-from positron.core.links import Link
+from positron.core.links import UP, Link
 from positron.core.messages import Peers, PeersGet
 from positron.core.statements import (
     MAX_ADDRESSES,
@@ -48,6 +48,8 @@ class Acquaintance:
     """Asks while links were too few, in a row."""
     pending: int = 0
     """Asks not answered yet."""
+    told: bytes = b""
+    """Our own record as we sent it last."""
     requests: Bucket = field(factory=lambda: Bucket(*REQUESTS))
     unasked: Bucket = field(factory=lambda: Bucket(*REQUESTS))
 
@@ -136,8 +138,7 @@ class Discovery:
         """The link is up: tell where we are, ask for others."""
         if not self._enabled:
             return
-        if self.addresses:
-            self._context.send(link, Peers((self.own_record().raw,)))
+        self._tell(self._known[link.number])
         if self._announce_at == inf:
             self._announce_at = self._context.now + RENEW_SECONDS
         self._ask(self._known[link.number])
@@ -205,7 +206,7 @@ class Discovery:
             return inf
         due = inf
         for known in list(self._known.values()):
-            if known.link is not self._context.links.up.get(known.link.node_id):
+            if known.link.state != UP:
                 continue
             at = self._ask_at(known)
             if self._context.now >= at:
@@ -225,7 +226,13 @@ class Discovery:
     def _announce(self) -> None:
         self._announced_at = self._context.now
         self._announce_at = self._context.now + RENEW_SECONDS
-        if self.addresses:
-            record = self.own_record()
-            for link in self._context.links:
-                self._context.send(link, Peers((record.raw,)))
+        for known in self._known.values():
+            if known.link.state == UP:
+                self._tell(known)
+
+    def _tell(self, known: Acquaintance) -> None:
+        """Send our own record, unless that is what the other side has."""
+        raw = self.own_record().raw if self.addresses else known.told
+        if raw != known.told:
+            known.told = raw
+            self._context.send(known.link, Peers((raw,)))

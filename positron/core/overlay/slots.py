@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from attrs import define
-
 from positron.core.addresses import AddressBook, Entry
 from positron.core.context import Context
 from positron.core.events import Dial
 from positron.core.links import CLOSING, Link
 from positron.core.overlay.admission import Admission
+from positron.core.overlay.attempts import ANCHOR, BOOTSTRAP, FEELER, LOST, OPERATOR, SLOT, Attempt, Slot
 from positron.core.overlay.bootstraps import FEW_SECONDS, Bootstraps
 from positron.core.overlay.choice import Choice
 from positron.core.overlay.judge import Judge, is_banned
 from positron.core.overlay.lost import LostPeers
-
-BOOTSTRAP, ANCHOR, SLOT, LOST, FEELER, OPERATOR = "bootstrap", "anchor", "slot", "lost", "feeler", "operator"
 
 MAX_DIALS = 8
 RANKED_SLOTS = 4
@@ -41,26 +38,6 @@ LONGEST_RETRY = 600.0
 REFUSED_SECONDS = {"full": 60.0, "duplicate": 5.0, "leaving": 60.0, "evicted": 60.0, "idle": 60.0}
 OTHERWISE_SECONDS = 600.0
 """How long a node that refused us is left alone, at most; half of it is jitter."""
-
-
-@define(eq=False)
-class Slot:
-    """One outbound slot; `seed` is empty in a stable one. Times are seconds of `now`."""
-
-    seed: bytes = b""
-    reseed_at: float = inf
-    link: Link | None = None
-
-
-@define(eq=False)
-class Attempt:
-    """One dial, until its link ends: why it was made and which slot it is to fill."""
-
-    address: str
-    purpose: str
-    node_id: bytes | None = None
-    slot: Slot | None = None
-    replaces: Link | None = None
 
 
 class Slots:
