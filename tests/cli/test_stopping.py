@@ -34,7 +34,7 @@ class StopTests(CommandCase):
         while not stopping:
             yield deferToThread(lambda: None)
         yield stopping[0]
-        yield deferToThread(lambda: None)
+        yield self.command("status", "--wait", "0.3")
         self.assertNoResult(running)
         folder.unlock()
         result = yield running

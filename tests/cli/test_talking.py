@@ -5,7 +5,7 @@ import json
 from twisted.internet.defer import fail, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from positron.core.events import Lagged
+from positron.core.notices import Lagged
 from positron.errors import DeliveryTimeout, Refused, StoreError
 from tests.cli.running import CommandCase, keys
 from tests.control.fake import ALICE, ME, message

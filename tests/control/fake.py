@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 
 from positron.config import Config
-from positron.core.events import PeerUp
+from positron.core.notices import PeerUp
 from positron.errors import UnknownPeer
 from positron.services.notices import Notices
 from positron.services.values import Acknowledgement, Message, Peer, Receipt, Stats, Topic, TrustView

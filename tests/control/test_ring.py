@@ -5,7 +5,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.control.ring import CAPACITY, EventRing
-from positron.core.events import PeerDown
+from positron.core.notices import PeerDown
 
 
 class RingTests(SynchronousTestCase):

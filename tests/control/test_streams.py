@@ -6,7 +6,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from positron.control.ring import CAPACITY
-from positron.core.events import Lagged
+from positron.core.notices import Lagged
 from tests.control.fake import ALICE, message
 from tests.control.http import ControlCase
 
@@ -201,8 +201,9 @@ class MessageStreamTests(ControlCase):
         """A client that never reads does not keep the node from stopping."""
         reader = self.reader("/v1/stream?topic=chat")
         yield reader.open()
-        while self.node.deliver(message(1, data="x" * 60_000)) == [None]:
-            pass
+        for seq in range(50):
+            self.node.deliver(message(seq, data="x" * 60_000))
+            yield soon()
         started = reactor.seconds()
         yield self.control.stop()
         self.assertTrue(reactor.seconds() - started < 3)
