@@ -19,8 +19,8 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from positron import __version__
 from positron.config import Config
 from positron.core.addresses import parse_bootstrap
-from positron.core.events import Notice
 from positron.core.identity import NODE_ID_SIZE, TEXT_SIZE, from_text, is_valid_node_id, to_text
+from positron.core.notices import Notice
 from positron.core.swarm import Swarm
 from positron.errors import NotRunning, UnknownPeer
 from positron.node import views

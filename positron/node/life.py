@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 from positron.config import Config
 from positron.core import events
 from positron.core.envelope import network_id_of
-from positron.core.events import Emit, Event, PeerDown, PeerUp, Ready
+from positron.core.events import Emit, Event
 from positron.core.identity import Identity, short, to_text
+from positron.core.notices import ClockSkewed, PeerDown, PeerUp, Ready, Refused
 from positron.core.records import Loaded
 from positron.core.swarm import Swarm
 from positron.errors import NotRunning, PositronError, StoreError
@@ -44,7 +45,7 @@ class Life(MultiService):
     `rng` and `clocks` are for tests; without them chance comes from the system and time from the reactor.
     """
 
-    _log = Logger(namespace="positron.node")
+    _log = Logger()
 
     def __init__(
         self,
@@ -298,7 +299,7 @@ class Life(MultiService):
         elif isinstance(notice, PeerDown):
             self._up.pop(notice.node_id, None)
             self._log.info("No longer linked to {id}: {why}", id=notice.node_id[:8], why=notice.reason)
-        elif isinstance(notice, (events.ClockSkewed, events.Refused)):
+        elif isinstance(notice, (ClockSkewed, Refused)):
             self._log.warn("{notice}", notice=str(notice))
         self._notices.perform(action)
         if isinstance(notice, PeerUp):

@@ -25,7 +25,7 @@ from positron.store.memory import MemoryStore
 class Resources:
     """Of one run. `identity` and `store`, if given, are used instead of what the options name."""
 
-    _log = Logger(namespace="positron.node")
+    _log = Logger()
 
     def __init__(
         self, reactor: Any, config: Config, clocks: Clocks, identity: Identity | None, store: Store | None

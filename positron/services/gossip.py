@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 
 from positron.core.direct import Acknowledged
 from positron.core.envelope import Sealer
-from positron.core.events import Deliver, Event, Lagged, Notice, Publish, Published, Sealed, SendDirect
+from positron.core.events import Deliver, Event, Publish, Published, Sealed, SendDirect
 from positron.core.identity import to_text
+from positron.core.notices import Lagged, Notice
 from positron.core.records import EnvelopeKept
 from positron.errors import NoPeers, NotRunning, StoreError
 from positron.services import reading
@@ -44,7 +45,7 @@ _text = lru_cache(maxsize=4096)(to_text)
 class GossipService(Service):
     """Performs `Deliver`, `Sealed`; feeds `Publish` and `SendDirect`. Subscriptions outlive a stop and a start."""
 
-    _log = Logger(namespace="positron.gossip")
+    _log = Logger()
 
     def __init__(
         self, step: Callable[[Event], None], tokens: Tokens, tell: Callable[[Notice], None], network_id: bytes

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from positron.core.events import Emit, Notice
+from positron.core.events import Emit
+from positron.core.notices import Notice
 from positron.services.streams import NoticeStream
 
 
@@ -31,7 +32,7 @@ class Listener:
 class Notices:
     """Performs `Emit`."""
 
-    _log = Logger(namespace="positron.notices")
+    _log = Logger()
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []

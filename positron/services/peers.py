@@ -51,7 +51,7 @@ MAX_TOLD = 1024
 class PeerService(Service):
     """Performs `Send`, `Established`, `Dial`, `Hangup`, `Pause`, `Resume`; is the `LinkOwner` of every connection."""
 
-    _log = Logger(namespace="positron.peers")
+    _log = Logger()
 
     def __init__(self, reactor: Any, step: Callable[[Event], None], network: Network) -> None:
         self.listening = Listening()

@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from positron.core.events import Lagged, Notice
+from positron.core.notices import Lagged, Notice
 from positron.services.subscriptions import MAX_WAITING, Subscription
 from positron.services.values import Message
 

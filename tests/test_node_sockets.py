@@ -1,0 +1,283 @@
+"""Nodes on real sockets, and what a hundred of their lives leave behind: nothing."""
+
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from twisted.application.service import Application, IService, IServiceCollection, MultiService
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from positron import Config, Node
+from positron.config import runtime_dir
+from positron.errors import ConfigError, IdentityError, NotRunning
+
+
+def descriptors():
+    """What this process has open, as far as it is not Python's own."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+class SocketsTestCase(TestCase):
+    timeout = 60
+
+    def setUp(self):
+        # Nodes with a folder note themselves for the command line; these are not for this user's.
+        before = os.environ.get("XDG_RUNTIME_DIR")
+        runtime = tempfile.mkdtemp(prefix="p")  # short: a UNIX socket's path may be moved there
+        self.addCleanup(shutil.rmtree, runtime)
+        os.environ["XDG_RUNTIME_DIR"] = runtime
+        self.addCleanup(self.restore, before)
+
+    def restore(self, before):
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+
+    def node(self, **options):
+        options = {"host": "127.0.0.1", "port": 0, **options}
+        node = Node(reactor, Config(**options))
+        self.addCleanup(node.stopService)
+        return node
+
+    def folder(self):
+        path = self.mktemp()
+        os.makedirs(path, mode=0o700)
+        return os.path.abspath(path)
+
+
+class TwoNodesTests(SocketsTestCase):
+    @inlineCallbacks
+    def test_talk(self):
+        """Two nodes in one process, over TCP and TLS, one with a database: publish, send, history, status."""
+        a = self.node(data_dir=self.folder())
+        a.startService()
+        yield a.when_ready()
+        b = self.node(bootstrap=[f"{a.node_id}@{a.address}"])
+        heard = []
+        b.subscribe("t", heard.append)
+        b.startService()
+        yield b.when_peers(1)
+        yield a.when_peers(1)
+        receipt = yield a.publish("t", {"n": 1}, min_peers=1)
+        yield receipt.stored
+        acknowledgement = yield a.send(b.node_id, "hello")
+        self.assertGreater(acknowledgement.rtt_seconds, 0)
+        self.assertEqual([message.data for message in heard], [{"n": 1}])
+        (found,) = yield a.history("t")
+        self.assertEqual(found.id, receipt.id)
+        self.assertEqual(a.status()["peers"]["inbound"], 1)
+        self.assertEqual(a.listen, [a.address])
+
+    @inlineCallbacks
+    def test_wrong_identity(self):
+        """A pinned id that another node answers for is no link, and the reason is counted."""
+        a, other = self.node(), self.node()
+        for node in (a, other):
+            node.startService()
+            yield node.when_ready()
+        b = self.node(bootstrap=[f"{other.node_id}@{a.address}"])
+        b.startService()
+        yield b.when_ready()
+        while "wrong identity" not in b.stats().links_refused:
+            yield deferLater(reactor, 0.01, lambda: None)
+        self.assertEqual(b.peers(), [])
+
+    @inlineCallbacks
+    def test_restart_keeps_id_and_history(self):
+        """A node with a folder comes back as itself, with what it had, under a newer epoch."""
+        a = self.node(data_dir=self.folder())
+        a.startService()
+        yield a.when_ready()
+        node_id = a.node_id
+        first = yield a.publish("t", 1)
+        yield a.stopService()
+        a.startService()
+        yield a.when_ready()
+        self.assertEqual(a.node_id, node_id)
+        second = yield a.publish("t", 2)
+        yield second.stored
+        found = yield a.history("t")
+        self.assertEqual([message.id for message in found], [first.id, second.id])
+        self.assertLess(first.id, second.id)
+
+    @inlineCallbacks
+    def test_one_node_a_folder(self):
+        """A second node in one data folder is told so, in a sentence, and harms nothing."""
+        folder = self.folder()
+        a, b = self.node(data_dir=folder), self.node(data_dir=folder)
+        a.startService()
+        yield a.when_ready()
+        b.startService()
+        error = yield self.assertFailure(b.when_ready(), ConfigError)
+        self.assertIn("--data-dir", str(error))
+        self.assertEqual(b.listen, [])
+        yield b.stopService()
+        yield a.publish("t", 1)
+        yield a.stopService()
+        b.startService()
+        yield b.when_ready()
+
+    @inlineCallbacks
+    def test_bad_key_file(self):
+        """A start that fails says why to who waits, frees the port and the folder, and can be tried again."""
+        folder = self.folder()
+        key = Path(folder, "identity.key")
+        key.write_bytes(b"nonsense")
+        key.chmod(0o600)
+        a = self.node(data_dir=folder)
+        a.startService()
+        yield self.assertFailure(a.when_ready(), IdentityError)
+        self.assertEqual(a.listen, [])
+        yield a.stopService()
+        key.unlink()
+        a.startService()
+        yield a.when_ready()
+
+    @inlineCallbacks
+    def test_nobody_waits_for_a_start_that_fails(self):
+        """Then it is logged, once, as a sentence."""
+        folder = self.folder()
+        a, b = self.node(data_dir=folder), self.node(data_dir=folder)
+        a.startService()
+        yield a.when_ready()
+        logged = []
+
+        def keep(event):
+            if event.get("log_source") is b:
+                logged.append(event)
+
+        globalLogPublisher.addObserver(keep)
+        self.addCleanup(globalLogPublisher.removeObserver, keep)
+        b.startService()
+        while not logged:
+            yield deferLater(reactor, 0, lambda: None)
+        yield b.stopService()
+        self.assertEqual([event["log_level"].name for event in logged], ["critical"])
+
+    def test_taken_port(self):
+        """Binding fails at once, in privilegedStartService and in startService."""
+        a = self.node()
+        a.privilegedStartService()
+        port = int(a.listen[0].rpartition(":")[2])
+        b = self.node(port=port)
+        self.assertRaises(CannotListenError, b.privilegedStartService)
+        self.assertRaises(CannotListenError, b.startService)
+        self.assertFalse(b.running)
+
+    @inlineCallbacks
+    def test_not_ready_yet(self):
+        """Between bind and ready the port is taken and nobody is let in."""
+        a = self.node()
+        a.privilegedStartService()
+        b = self.node(bootstrap=[a.listen[0]])
+        b.startService()
+        yield b.when_ready()
+        yield deferLater(reactor, 0.1, lambda: None)
+        self.assertEqual(b.peers(), [])
+        a.startService()
+        yield b.when_peers(1)
+
+    @inlineCallbacks
+    def test_in_an_application(self):
+        """A child of somebody's MultiService, started before or after it got its parent, two in one process."""
+        application = Application("somebody's")
+        parent = MultiService()
+        parent.setServiceParent(application)
+        a = self.node()
+        a.setServiceParent(parent)
+        IService(application).privilegedStartService()
+        IServiceCollection(application).startService()
+        yield a.when_ready()
+        b = self.node(bootstrap=[a.address])
+        b.setServiceParent(parent)
+        yield b.when_peers(1)
+        yield IServiceCollection(application).stopService()
+        self.assertFalse(a.ready or b.ready)
+        yield self.assertFailure(b.publish("t", 1), NotRunning)
+
+    @inlineCallbacks
+    def test_listen_on_several(self):
+        """Endpoint strings instead of host and port; a UNIX socket has no port to advertise."""
+        path = os.path.join(self.folder(), "s")
+        a = self.node(listen=["tcp:0:interface=127.0.0.1", "tcp6:0:interface=\\:\\:1", f"unix:{path}"])
+        a.startService()
+        yield a.when_ready()
+        self.assertEqual(len(a.listen), 3)
+        self.assertTrue(a.listen[1].startswith("[::1]:"))
+        b = self.node(bootstrap=[a.listen[1]])
+        b.startService()
+        yield b.when_peers(1)
+
+
+class LeakTests(SocketsTestCase):
+    """trial itself fails a test that leaves a socket or a delayed call in the reactor."""
+
+    @inlineCallbacks
+    def lives(self, count, **options):
+        peer = self.node()
+        peer.startService()
+        yield peer.when_ready()
+        node = self.node(bootstrap=[peer.address], **options)
+        before = None
+        for number in range(count):
+            node.startService()
+            yield node.when_peers(1)
+            node.publish("t", number)
+            yield node.stopService()
+            if number == 2:
+                gc.collect()
+                before = descriptors(), threading.active_count()
+        gc.collect()
+        yield deferLater(reactor, 0.05, lambda: None)
+        self.assertEqual((descriptors(), threading.active_count()), before)
+        self.assertEqual(peer.peers(), [])
+
+    def test_memory(self):
+        """A hundred starts and stops with a memory store, a link and a message each."""
+        return self.lives(100)
+
+    def test_database(self):
+        """A hundred with a data folder: lock, key, database, its thread, control socket, note."""
+        done = self.lives(100, data_dir=self.folder())
+        return done.addCallback(lambda _: self.assertEqual(os.listdir(runtime_dir(os.environ)), []))
+
+    @inlineCallbacks
+    def test_stopped_at_any_point(self):
+        """A stop after any number of reactor turns of a start leaves nothing either."""
+        folder = self.folder()
+        for turns in range(40):
+            node = self.node(data_dir=folder)
+            node.startService()
+            for _ in range(turns):
+                yield deferLater(reactor, 0, lambda: None)
+            yield node.stopService()
+            self.assertEqual((node.listen, node.ready), ([], False))
+
+
+class ReactorTests(SynchronousTestCase):
+    def test_nothing_imports_the_reactor(self):
+        """A node, its control plane, its database and a memory network leave the choice of a reactor open."""
+        code = (
+            "import sys, positron.node, positron.control, positron.store.sqlite, positron.testing\n"
+            "from twisted.internet.task import Clock\n"
+            "network = positron.testing.MemoryNetwork(Clock())\n"
+            "a, b = network.node('a'), network.node('b', bootstrap=['a'])\n"
+            "a.startService(), b.startService()\n"
+            "network.wait(b.when_peers(1)), network.wait(a.publish('t', 1))\n"
+            "network.run(5), network.stop()\n"
+            "sys.exit('twisted.internet.reactor' in sys.modules)\n"
+        )
+        self.assertEqual(
+            subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode, 0
+        )
