@@ -9,8 +9,8 @@ from __future__ import annotations
 from statistics import median
 
 from positron.core.context import Context
-from positron.core.events import ClockSkewed
 from positron.core.links import Link
+from positron.core.notices import ClockSkewed
 
 WARN_SECONDS = 10.0
 OUT_SECONDS = 20.0

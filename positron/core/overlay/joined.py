@@ -8,11 +8,12 @@ from math import inf
 from positron.core import events
 from positron.core.addresses import AddressBook, group_of, parse_bootstrap
 from positron.core.context import Context
-from positron.core.events import Established, PeerDown, PeerUp
-from positron.core.events import Refused as RefusedNotice
+from positron.core.events import Established
 from positron.core.identity import to_text
 from positron.core.links import CLOSING, GREETING, UP, Link
 from positron.core.messages import Goodbye, Hello, Peers, Pong, Welcome
+from positron.core.notices import PeerDown, PeerUp
+from positron.core.notices import Refused as RefusedNotice
 from positron.core.overlay.admission import Admission
 from positron.core.overlay.clocks import Clocks
 from positron.core.overlay.discovery import Discovery
@@ -74,6 +75,10 @@ class Overlay(Facts):
             own_addresses=lambda: self._discovery.addresses,
             end=lambda link: self._end(link, "idle", goodbye="idle"),
         )
+        parts = (self._liveness, self._greeting, self._discovery, self._slots)
+        self._dues: dict[Callable[[], float], float] = {part.tick: inf for part in parts}
+        self._dues[self._drain] = inf
+        self._woken = False
 
     # ----------------------------------------------------------------------------------------------- channels
 
@@ -235,12 +240,13 @@ class Overlay(Facts):
 
     def tick(self) -> None:
         """Do what time alone asks for, and set `deadline` anew."""
-        self.deadline = inf
-        due = min(self._liveness.tick(), self._greeting.tick(), self._drain())
         self._clocks.warn()
-        if not self._leaving:
-            due = min(due, self._discovery.tick(), self._slots.tick())
-        self.deadline = max(min(due, self.deadline), self._context.now + SHORTEST_TICK)
+        now, woken, self._woken = self._context.now, self._woken, False
+        for part, due in self._dues.items():
+            if woken or now >= due:
+                self._dues[part] = part()
+        self.deadline = now if self._woken else min(self._dues.values())
+        self.deadline = max(self.deadline, now + SHORTEST_TICK)
 
     def _silent(self, link: Link) -> None:
         self._end(link, "silent", abort=True, broken=True)
@@ -255,6 +261,7 @@ class Overlay(Facts):
 
     def _wake(self) -> None:
         """Something changed: look at everything soon."""
+        self._woken = True
         self.deadline = min(self.deadline, self._context.now)
 
     # ------------------------------------------------------------------------------------------- up and down
