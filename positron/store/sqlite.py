@@ -222,7 +222,7 @@ class SQLiteStore:
             self._arrange(self._refused or batch.cut or self._backlog.rows >= MAX_ROWS)
         elif self._refused:
             self._retry_later()
-        if batch.mark and self._is_storing():
+        if batch.mark:
             self.on_stored(batch.mark)
         for waiting in reached:
             waiting.callback(None)

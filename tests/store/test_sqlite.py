@@ -115,6 +115,19 @@ class SQLiteStoreTests(StoreContract, TestCase):
         await self.store.flush()
         assert self.store.size()[1] == 2
 
+    async def test_questions_while_a_write_is_under_way(self) -> None:
+        """What is on its way to the disk when it is asked for is in the answer once."""
+        await self.open()
+        self.store.remember(envelope(1))
+        self.store.remember(change(1, 2))
+        self.clock.advance(0.1)
+        self.store.remember(envelope(2))
+        self.store.remember(change(2, 3))
+        asked = self.store.history("t", 9), self.store.after(0, "t", 9), self.store.trust_history(OTHER, 9)
+        assert await asked[0] == [envelope(1), envelope(2)]
+        assert [kept for _, kept in await asked[1]] == [envelope(1), envelope(2)]
+        assert await asked[2] == [change(1, 2), change(2, 3)]
+
     # ------------------------------------------------------------------------------------------------- the file
 
     async def test_pragmas(self) -> None:
@@ -171,6 +184,9 @@ class SQLiteStoreTests(StoreContract, TestCase):
         opening = self.store.open(NOW_MS)
         await self.store.close()
         assert (await opening).epoch == NOW_MS
+        self.store.remember(envelope(1))
+        with self.assertRaises(StoreError):
+            await self.store.flush()
         assert threading.active_count() == before
         assert self.clock.getDelayedCalls() == []
 
