@@ -116,7 +116,7 @@ def _follow(stream: Stream, output: Output, show: Any, count: int | None) -> int
     shown = 0
     for event, _, data in stream:
         if event == "lagged":
-            output.hint(f"too slow: {data['skipped']} skipped {data['topic']}".rstrip())
+            output.hint(_lagged(data["topic"], data["skipped"]))
             continue
         if output.json:
             output.json_line(data)
@@ -129,6 +129,11 @@ def _follow(stream: Stream, output: Output, show: Any, count: int | None) -> int
         return TIMED_OUT if count is not None else 0
     output.hint("the node has stopped")
     return NO_NODE
+
+
+def _lagged(topic: str, skipped: int) -> str:
+    """Of messages, those that are stored still come; of events, they are gone."""
+    return f"too slow for {topic}: {skipped} left memory" if topic else f"too slow: {skipped} events skipped"
 
 
 def _message(output: Output, data: dict[str, Any]) -> None:

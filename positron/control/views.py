@@ -73,7 +73,7 @@ def config(node: Any, call: Call) -> dict[str, Any]:
 
 async def message(node: Any, call: Call) -> dict[str, Any]:
     """GET /v1/messages/ID."""
-    found = await node.message(call.path["id"])
+    found = await asked(lambda: node.message(call.path["id"]))
     if found is None:
         raise Problem(
             404, "unknown_message", "no such message is known here", "ids look like AUTHOR.EPOCH.SEQ"

@@ -164,7 +164,9 @@ class ListTests(CommandCase):
         """What is known of a message; nothing known is a negative answer."""
         known = yield self.command("trace", f"{ALICE}.7.1", "--json")
         self.assertEqual((known.json()["author"], known.json()["hops"]), (ALICE, 2))
-        unknown = yield self.command("trace", "nothing/../status")
+        nonsense = yield self.command("trace", "nothing/../status")
+        self.assertEqual((nonsense.code, nonsense.out), (2, ""))
+        unknown = yield self.command("trace", f"{ALICE}.7.2")
         self.assertEqual(unknown.code, 1)
         self.assertIn("hint: ids look like AUTHOR.EPOCH.SEQ", unknown.err)
 

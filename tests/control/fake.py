@@ -11,7 +11,16 @@ from positron.config import Config
 from positron.core.notices import PeerUp
 from positron.errors import UnknownPeer
 from positron.services.notices import Notices
-from positron.services.values import Acknowledgement, Message, Peer, Receipt, Stats, Topic, TrustView
+from positron.services.values import (
+    Acknowledgement,
+    Message,
+    Peer,
+    Receipt,
+    Stats,
+    Topic,
+    TrustView,
+    parse_message_id,
+)
 from positron.services.waiting import Outcome
 from positron.store.topics import matches
 
@@ -170,6 +179,7 @@ class FakeNode:
         return succeed([row][:limit])
 
     def message(self, message_id):
+        parse_message_id(message_id)
         if message_id != f"{ALICE}.7.1":
             return succeed(None)
         found = {"author": ALICE, "topic": "chat", "epoch": 7, "seq": 1, "created": 1000.0}
