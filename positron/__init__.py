@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from positron.config import Config as Config
-    from positron.core.events import ClockSkewed as ClockSkewed
-    from positron.core.events import Gap as Gap
-    from positron.core.events import Lagged as Lagged
-    from positron.core.events import PeerDown as PeerDown
-    from positron.core.events import PeerUp as PeerUp
-    from positron.core.events import Ready as Ready
-    from positron.core.events import Recovered as Recovered
-    from positron.core.events import Refused as Refused
-    from positron.core.events import TrustChanged as TrustChanged
+    from positron.core.notices import ClockSkewed as ClockSkewed
+    from positron.core.notices import Gap as Gap
+    from positron.core.notices import Lagged as Lagged
+    from positron.core.notices import PeerDown as PeerDown
+    from positron.core.notices import PeerUp as PeerUp
+    from positron.core.notices import Ready as Ready
+    from positron.core.notices import Recovered as Recovered
+    from positron.core.notices import Refused as Refused
+    from positron.core.notices import TrustChanged as TrustChanged
     from positron.errors import ClockSkew as ClockSkew
     from positron.errors import ConfigError as ConfigError
     from positron.errors import DeliveryTimeout as DeliveryTimeout
@@ -53,7 +53,7 @@ _HOME = {
             "ClockSkewed",
             "Ready",
         ),
-        "positron.core.events",
+        "positron.core.notices",
     ),
     **dict.fromkeys(
         (

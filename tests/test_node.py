@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import events
+from positron.core.notices import PeerDown
 from positron.errors import (
     ClockSkew,
     DeliveryTimeout,
@@ -247,9 +248,7 @@ class TalkingTests(NetworkTestCase):
         self.network.wait(b.stopService())
         self.network.run(1)
         self.network.wait(a.stopService())
-        self.assertEqual(
-            self.successResultOf(watching), [events.PeerDown(node_id=b.node_id, reason="leaving")]
-        )
+        self.assertEqual(self.successResultOf(watching), [PeerDown(node_id=b.node_id, reason="leaving")])
 
 
 class DirectTests(NetworkTestCase):
@@ -476,7 +475,7 @@ class LifeTests(NetworkTestCase):
         a.on_event(notices.append)
         self.network.wait(b.stopService())
         self.network.run(0.1)
-        self.assertEqual(notices, [events.PeerDown(node_id=b.node_id, reason="leaving")])
+        self.assertEqual(notices, [PeerDown(node_id=b.node_id, reason="leaving")])
 
     def test_stop_while_starting_and_start_while_stopping(self):
         """The last call decides, whatever is under way."""
@@ -521,7 +520,7 @@ class LifeTests(NetworkTestCase):
         a.publish("stop", None)
         self.network.run(1)
         self.successResultOf(stopped[0])
-        self.assertEqual(notices, [events.PeerDown(node_id=b.node_id, reason="leaving")])
+        self.assertEqual(notices, [PeerDown(node_id=b.node_id, reason="leaving")])
 
     def test_leave(self):
         """`leave` stops an embedded node, or does what its program said."""

@@ -11,17 +11,22 @@ The map, from the ground up:
 - `statements`  signed address records and trust statements
 - `messages`    everything two neighbours can say
 - `records`     what the store keeps
-- `events`      what goes in, what comes out, what the application is told
+- `events`      what goes in, and what comes out
+- `notices`     what the application is told
 - `limits`      token buckets and the profiles
 - `links`, `context`  what the parts below share
 - `sequences`   which (author, epoch, seq) was seen, and delivery in order
 - `gossip`      how an envelope spreads: eager push, announce, pull
-- `sync`        anti-entropy: range-based set reconciliation
+- `sync`        range-based set reconciliation: what two nodes lack
 - `direct`      sealed messages to one node, and their receipts
 - `addresses`   the address book
 - `overlay`     whom to be linked to
 - `trust`       what we think of a peer, and why
+- `anti_entropy`  when and with whom sets are reconciled
+- `vouching`    asking neighbours what they think of others
+- `conduct`     what follows from what a peer did
+- `snapshots`   what can be seen from outside
 - `swarm`       all of it as one state machine: `handle(event, now) -> actions`, and one deadline
 
-The parts (sequences to trust) do not import each other: `swarm` joins them.
+The parts (sequences to trust) do not import each other: the five below them join them.
 """

@@ -4,9 +4,9 @@ On link-up the dialler starts; every `sync_interval` one random link; 1 s after 
 the same link again, so a session that ended short of all is continued. Four sessions are open at once at most, more
 are answered busy; a link may open 0.5 a second (burst 4).
 
-In sync a session is one message of about 70 bytes and an empty one that ends it, so that it holds no place until it
-times out. What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it learns of
-it in the same exchange and asks.
+In sync a session is one message of about 40 bytes and an empty one that ends it, so that it holds no place until it
+times out. What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it
+learns of it in the same exchange and asks.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ class AntiEntropy:
             self._due[link.number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
 
     def _accept(self, link: Link, message: messages.Sync, rates: tuple[Bucket, Bucket]) -> None:
-        session = _Open(link, message.session, False, Session(self._index, self._ceiling()), self._context.now)
+        session = _Open(
+            link, message.session, False, Session(self._index, self._ceiling()), self._context.now
+        )
         over = len(self._sessions) >= MAX_SESSIONS or rates[1].wait(self._context.now) > 0
         if over or not rates[0].take(1, self._context.now):
             session.round = 1

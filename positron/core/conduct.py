@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from positron.core.context import Context
 from positron.core.envelope import Envelope
-from positron.core.events import TrustChanged
 from positron.core.identity import to_text
 from positron.core.links import Link
+from positron.core.notices import TrustChanged
 from positron.core.overlay import Overlay
 from positron.core.trust import Trust
 

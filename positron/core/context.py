@@ -10,10 +10,11 @@ from attrs import Factory, define, field, frozen
 
 from positron.core import messages
 from positron.core.envelope import Sealer, network_id_of
-from positron.core.events import Action, Emit, Hangup, Notice, Remember, Send
+from positron.core.events import Action, Emit, Hangup, Remember, Send
 from positron.core.identity import Signer, verify
 from positron.core.limits import PROFILES, Limits
 from positron.core.links import MAX_PINGS, Link, Links
+from positron.core.notices import Notice
 from positron.core.records import Record
 
 Verify = Callable[[bytes, bytes, bytes], bool]

@@ -70,7 +70,9 @@ class Direct:
         """Seal `payload` to `recipient` and send it; settles `token` on its receipt or after `timeout` seconds."""
         context = self._context
         if len(self._sent) >= MAX_WAITING:
-            context.actions.append(Settle(token, error=DeliveryTimeout("too many direct messages are in flight")))
+            context.actions.append(
+                Settle(token, error=DeliveryTimeout("too many direct messages are in flight"))
+            )
             return
         seq = self._sequence(DIRECT, recipient)
         binding = _BINDING.pack(context.me.node_id, recipient, context.epoch, seq)
@@ -190,5 +192,9 @@ class Direct:
         for key in [key for key, (sent, _) in self._sent.items() if sent.due <= now]:
             sent, _ = self._sent.pop(key)
             linked = sent.recipient in self._context.links.up
-            why = "it is linked but did not answer" if linked else "there is no link to it, and no relay reached it"
+            why = (
+                "it is linked but did not answer"
+                if linked
+                else "there is no link to it, and no relay reached it"
+            )
             self._context.actions.append(Settle(sent.token, error=DeliveryTimeout(f"no receipt: {why}")))

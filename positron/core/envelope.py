@@ -168,9 +168,7 @@ class Sealer:
         recipient: bytes = b"",
     ) -> Envelope:
         """A new envelope signed by `signer`. Values out of range raise `EnvelopeError`: the caller checks before."""
-        header = _HEADER.pack(
-            VERSION, kind, signer.node_id, epoch, seq, count, created_ms, expires_ms, ttl
-        )
+        header = _HEADER.pack(VERSION, kind, signer.node_id, epoch, seq, count, created_ms, expires_ms, ttl)
         unsigned = header + recipient + body
         return self.parse(unsigned + signer.sign(self._signed_prefix + unsigned))
 

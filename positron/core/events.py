@@ -1,8 +1,8 @@
-"""What goes into the core, what comes out of it, and what the application is told.
+"""What goes into the core, and what comes out of it.
 
 - **Events** are what happened in the world: `Swarm.handle(event, now)` takes one at a time.
-- **Actions** are what the shell must do, in the order given.
-- **Notices** are what `node.events()` yields to the application; they travel inside the action `Emit`.
+- **Actions** are what the shell must do, in the order given. What the application is told (`notices`) travels inside
+  the action `Emit`.
 
 A link is named by a number that the shell drew and never uses again. Addresses are `host:port` or `[v6]:port`.
 Wall clock times are Unix seconds, or whole milliseconds where the name ends in `_ms`.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define
 
 from positron.core.envelope import Entry
+from positron.core.notices import Notice
 from positron.core.records import Record
 from positron.errors import PositronError
 
@@ -210,14 +211,20 @@ Event: TypeAlias = (
 
 # --------------------------------------------------------------------------------------------------- actions
 
+CONTROL, ANNOUNCEMENT, PAYLOAD = range(3)
+
 
 @define
 class Send:
-    """Send this frame (tag and body) on this link. `droppable`: an announcement, the first to go when it is full."""
+    """Send this frame (tag and body) on this link.
+
+    `droppable` says what may be given up when the link's queue is full: `CONTROL` nothing, `ANNOUNCEMENT` the frame,
+    first of all, `PAYLOAD` the frame, after all announcements.
+    """
 
     link: int
     frame: bytes
-    droppable: bool = False
+    droppable: int = 0
 
 
 @define
@@ -335,91 +342,4 @@ class Emit:
 
 Action: TypeAlias = (
     Send | Established | Dial | Hangup | Pause | Resume | Deliver | Fetch | Remember | Settle | Sealed | Emit
-)
-
-# --------------------------------------------------------------------------------------------------- notices
-
-
-@frozen(kw_only=True)
-class PeerUp:
-    """A link to `node_id` (text form) is up; `direction` is `in` or `out`."""
-
-    node_id: str
-    address: str
-    direction: str
-
-
-@frozen(kw_only=True)
-class PeerDown:
-    """The last link to `node_id` is down; `reason` says why in a few words."""
-
-    node_id: str
-    reason: str
-
-
-@frozen(kw_only=True)
-class TrustChanged:
-    """The first-hand score of `node_id` moved by something worth telling (offences, bans, verdicts)."""
-
-    node_id: str
-    old: float
-    new: float
-    cause: str
-
-
-@frozen(kw_only=True)
-class Gap:
-    """Messages `first_seq .. last_seq` of `author` in `epoch` did not come in time; delivery goes on behind them."""
-
-    author: str
-    epoch: int
-    first_seq: int
-    last_seq: int
-
-
-@frozen(kw_only=True)
-class Recovered:
-    """Messages of an announced gap came after all, delivered with `late=True`."""
-
-    author: str
-    epoch: int
-    first_seq: int
-    last_seq: int
-
-
-@frozen(kw_only=True)
-class Lagged:
-    """A subscriber or stream was too slow: `skipped` messages are no longer in its memory."""
-
-    topic: str
-    skipped: int
-
-
-@frozen(kw_only=True)
-class Refused:
-    """A neighbour refused something of ours: a link (WELCOME) or an envelope (REFUSED), and why."""
-
-    node_id: str
-    reason: str
-    address: str = ""
-    id: str = ""
-
-
-@frozen(kw_only=True)
-class ClockSkewed:
-    """Our wall clock is `seconds` ahead of the median of our peers' (negative: behind)."""
-
-    seconds: float
-
-
-@frozen(kw_only=True)
-class Ready:
-    """The node is bound, its key and its store are open."""
-
-    node_id: str
-    address: str = field(default="")
-
-
-Notice: TypeAlias = (
-    PeerUp | PeerDown | TrustChanged | Gap | Recovered | Lagged | Refused | ClockSkewed | Ready
 )

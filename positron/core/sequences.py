@@ -14,9 +14,10 @@ from attrs import Factory, define, field
 
 from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Entry, Envelope
-from positron.core.events import Deliver, Gap, Recovered
+from positron.core.events import Deliver
 from positron.core.identity import to_text
 from positron.core.limits import Bucket
+from positron.core.notices import Gap, Recovered
 from positron.core.records import Intervals, SequencesDropped, SequencesKept
 
 MAX_INTERVALS = 64
@@ -242,7 +243,13 @@ class Sequences:
         self._release(stream, author, epoch, number)
 
     def _deliver(
-        self, envelope: Envelope, entries: list[Entry], hops: int, *, late: bool = False, history: bool = False
+        self,
+        envelope: Envelope,
+        entries: list[Entry],
+        hops: int,
+        *,
+        late: bool = False,
+        history: bool = False,
     ) -> None:
         self._context.count("delivered", 0 if history else len(entries))
         self._context.actions.append(

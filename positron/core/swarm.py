@@ -96,7 +96,7 @@ class Swarm:
         self.gossip.holdings.load(loaded.index, loaded.state)
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
         self._publisher = Publisher(context, self.gossip.originate)
-        self._direct = Direct(context, self._sequences, self._send_sealed)
+        self._direct = Direct(context, self._sequences, self.gossip.send_sealed)
         self._sync = AntiEntropy(
             context,
             self._index,
@@ -138,7 +138,7 @@ class Swarm:
             self._conduct.deadline,
         )
 
-    def _dispatch(self, event: Event) -> None:  # noqa: C901 - one flat table, mypy demands every case
+    def _dispatch(self, event: Event) -> None:
         match event:
             case events.Received():
                 self._received(event)
@@ -271,7 +271,7 @@ class Swarm:
             case messages.Goodbye():
                 self.overlay.goodbye(link, message)
 
-    def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:  # noqa: C901
+    def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:
         match message:
             case messages.Push():
                 self.gossip.push(state, message.hops, message.envelope)
@@ -349,10 +349,6 @@ class Swarm:
         if event.recipient not in self._context.links.up:
             self.overlay.reach(event.recipient)
         self._direct.send(event.token, event.recipient, event.payload, event.timeout)
-
-    def _send_sealed(self, envelope: Envelope) -> None:
-        """Send a sealed envelope of our own: on the recipient's link if there is one, else to everybody."""
-        self.gossip.send_sealed(envelope)
 
     def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> None:
         if not self._direct.received(envelope, hops, state.link.node_id):

@@ -39,6 +39,7 @@ class Loop:
         self._stepping = False
         self._waits: list[Deferred[None]] = []
         self._offset = 0.0
+        self._now = 0.0
         self._alarm: IDelayedCall | None = None
         self._alarm_at = float("inf")
 
@@ -81,7 +82,7 @@ class Loop:
         return waiting
 
     def _take(self, swarm: Swarm, event: Event) -> None:
-        now = self._clocks.now()
+        now = self._now = self._clocks.now()
         if now - self._alarm_at > LATE:
             late = now - self._alarm_at
             self._silence()
@@ -101,7 +102,7 @@ class Loop:
 
     def _arm(self) -> None:
         """Have one call at the deadline or before it. Most deadlines move away, and the call is let ring early."""
-        if self._swarm is None:
+        if self._swarm is None or (self._alarm is not None and self._alarm_at <= self._now):
             return
         deadline = self._swarm.deadline
         if self._alarm is not None:

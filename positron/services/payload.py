@@ -56,18 +56,8 @@ def decode(payload: bytes) -> Any:
     long_arrays = payload.count(b"\xdc") + payload.count(b"\xdd")
     unpack = msgpack.unpackb if long_arrays <= _MANY_ARRAYS else msgpack.fallback.unpackb
     try:
-        data = unpack(
-            payload,
-            use_list=True,
-            raw=False,
-            strict_map_key=True,
-            max_array_len=len(payload),
-            max_map_len=len(payload),
-            max_str_len=len(payload),
-            max_bin_len=len(payload),
-            max_ext_len=0,
-            ext_hook=_refuse_extension,
-        )
+        # No length can be over that of the payload: msgpack's own default here.
+        data = unpack(payload, max_ext_len=0, ext_hook=_refuse_extension)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise ValueError("not msgpack within its limits") from error
     if type(data) in (list, dict):
@@ -108,14 +98,16 @@ def _check_level(depth: int) -> None:
 
 
 def _check_depth(data: Any) -> None:
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        level = [
-            item
-            for container in level
-            for item in (container if type(container) is list else container.values())
-            if type(item) in (list, dict)
-        ]
+    level = _inside(data)
+    for _ in range(MAX_DEPTH - 1):
         if not level:
             return
-    raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        level = [inner for container in level for inner in _inside(container)]
+    if level:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+
+
+def _inside(container: Any) -> list[Any]:
+    """The lists and maps directly in a list or map."""
+    items = container if type(container) is list else container.values()
+    return [item for item in items if type(item) is list or type(item) is dict]

@@ -60,7 +60,9 @@ def check(world: World, nodes: Iterable[WorldNode], published: dict[bytes, list[
             got = by_author.pop(author, [])
             report.delivered += len(set(got) & set(payloads))
             if [payload for payload in payloads if payload in set(got)] != got:
-                report.faults.append(f"{short(node.node_id)} heard other things of {short(author)} than it said")
+                report.faults.append(
+                    f"{short(node.node_id)} heard other things of {short(author)} than it said"
+                )
         for author in by_author:
             report.faults.append(f"{short(node.node_id)} heard {short(author)}, who said nothing")
         report.faults += _disorder(node)

@@ -86,7 +86,7 @@ class CommandCase(ControlCase):
         return super().setUp()
 
     def command(self, *arguments: str, stdin: bytes = b"", terminal: bool = False) -> Deferred:
-        """Run a command that is told the socket."""
+        """Run a command that is told the socket. One at a time: it has this process's stdout."""
         return deferToThread(run, ["--socket", self.path, *arguments], stdin, terminal)
 
 

@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.cli import launching
-from positron.store.folder import DataFolder
+from positron.store.folder import DataFolder, is_held
 from tests.cli.running import CommandCase, clean, run
 from tests.cli.test_process import PROGRAM
 from tests.control.fake import ME
@@ -28,13 +28,20 @@ class StopTests(CommandCase):
         """The command ends with 0 once the node is gone, and not before its folder is free."""
         folder = DataFolder(self.folder)
         folder.lock()
-        stopping = []
+        stopping, looked = [], []
+
+        def look(data_dir):
+            looked.append(data_dir)
+            return is_held(data_dir)
+
+        self.patch(launching, "_held", look)
         self.node.on_leave = lambda: stopping.append(self.control.stop())
         running = self.command("stop")
         while not stopping:
             yield deferToThread(lambda: None)
         yield stopping[0]
-        yield self.command("status", "--wait", "0.3")
+        while len(looked) < 2 and not running.called:
+            yield deferToThread(lambda: None)
         self.assertNoResult(running)
         folder.unlock()
         result = yield running

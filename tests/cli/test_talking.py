@@ -48,7 +48,8 @@ class PubTests(CommandCase):
     def test_stored(self):
         """--stored answers when it is on disk, and fails when it will not be."""
         waiting = self.command("pub", "t", "x", "--stored", "--json")
-        yield self.command("id")
+        while not self.node.calls:
+            yield self.ask("GET", "/healthz")
         self.assertNoResult(waiting)
         self.node.kept.succeed(None)
         result = yield waiting

@@ -25,8 +25,8 @@ from positron.services.waiting import Outcome
 from positron.store.topics import matches
 
 ME = "mmmm" + "a" * 48
-ALICE = "abcd" + "b" * 48
-ALINA = "abce" + "c" * 48
+ALICE = "abcd" + "b" * 47 + "a"
+ALINA = "abce" + "c" * 47 + "a"
 
 STATUS = {
     "node_id": ME,

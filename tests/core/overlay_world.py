@@ -19,6 +19,7 @@ from positron.core import events, messages
 from positron.core.addresses import AddressBook, host_of
 from positron.core.context import Context, Parameters
 from positron.core.links import CLOSING, UP, Link
+from positron.core.notices import Notice
 from positron.core.overlay import Overlay
 from positron.core.records import PeerForgotten, PeerKept, StateKept
 from positron.errors import MessageError
@@ -116,7 +117,7 @@ class Node:
         self.wall_error = parameters.pop("wall_error", 0.0)
         self.ends: dict[int, End] = {}
         self.dials: list[tuple[float, str]] = []
-        self.notices: list[events.Notice] = []
+        self.notices: list[Notice] = []
         self.ups: list[Link] = []
         self.downs: list[tuple[Link, str]] = []
         self.sent: list[messages.Message] = []

@@ -8,10 +8,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
-from positron.core.events import PeerDown, PeerUp
-from positron.core.events import Refused as RefusedNotice
 from positron.core.links import CLOSING
 from positron.core.messages import Goodbye, Hello, Welcome
+from positron.core.notices import PeerDown, PeerUp
+from positron.core.notices import Refused as RefusedNotice
 from positron.core.overlay import secret_proof
 from positron.errors import MessageError
 from tests.core.overlay_world import Node, World, agree, id_of

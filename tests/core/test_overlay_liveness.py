@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
-from positron.core.events import ClockSkewed, Hangup, PeerDown
+from positron.core.events import Hangup
 from positron.core.messages import Ping, Pong
+from positron.core.notices import ClockSkewed, PeerDown
 from tests.core.overlay_world import Node, World
 
 HUB = "127.0.0.1:9001"

@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.addresses import group_of
-from positron.core.events import Dial, PeerDown
+from positron.core.events import Dial
 from positron.core.messages import Goodbye, Welcome
+from positron.core.notices import PeerDown
 from positron.core.overlay.slots import MAX_DIALS
 from positron.core.statements import sign_address_record
 from tests.core.overlay_world import Node, Signer, World, id_of

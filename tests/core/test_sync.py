@@ -62,7 +62,11 @@ class ExactTests(SynchronousTestCase):
         return talk
 
     @settings(deadline=None, max_examples=150)
-    @given(common=st.sets(entries, max_size=80), left=st.sets(entries, max_size=40), right=st.sets(entries, max_size=40))
+    @given(
+        common=st.sets(entries, max_size=80),
+        left=st.sets(entries, max_size=40),
+        right=st.sets(entries, max_size=40),
+    )
     def test_any_difference(self, common: set[Entry], left: set[Entry], right: set[Entry]) -> None:
         """Random sets, equal times and all, one side empty or not."""
         self.check(unique(common | left), unique(common | right))

@@ -82,7 +82,12 @@ class Process:
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self._root), "HOME": str(self._root)}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self._root, env=environment
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self._root,
+                env=environment,
             )
         return self
 
@@ -227,7 +232,7 @@ class Listener:
                     kind = line[7:].decode()
                 elif line.startswith(b"data: "):
                     text = line[6:].decode()
-            if kind == "message":
+            if kind in ("message", "direct"):
                 self.heard[name].append(json.loads(text))
 
     def until(self, what: str, holds: Callable[[], bool], seconds: float) -> None:

@@ -84,7 +84,8 @@ def test_twenty_find_each_other_and_survive_their_bootstrap(fleet: Fleet, hosts:
 
     bootstrap = fleet.node(host=host(1))
     others = [
-        fleet.node("--bootstrap", bootstrap.address, host=host(number)).start() for number in range(2, TWENTY + 1)
+        fleet.node("--bootstrap", bootstrap.address, host=host(number)).start()
+        for number in range(2, TWENTY + 1)
     ]
     for node in others:
         node.ready(60)

@@ -3,7 +3,8 @@
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.core.events import Emit, Lagged, PeerDown
+from positron.core.events import Emit
+from positron.core.notices import Lagged, PeerDown
 from positron.services.notices import Notices
 from positron.services.streams import MessageStream
 from positron.services.subscriptions import MAX_WAITING, Subscription

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.envelope import BROADCAST, Sealer, encode_entries, network_id_of
-from positron.core.events import Gap, Recovered, Refused
 from positron.core.messages import PUSH_TAG
+from positron.core.notices import Gap, Recovered, Refused
 from positron.simulation.world import EPOCH_WALL, World, WorldNode, lognormal
 from tests.simulation.networks import Crowd, chain, inject, mesh
 
@@ -18,7 +18,13 @@ def flip(frame: bytes, byte: int) -> bytes:
 
 
 def forge(
-    author: WorldNode, seq: int, text: bytes, *, network: str = "positron", created: float = 0.0, life: float = 3600.0
+    author: WorldNode,
+    seq: int,
+    text: bytes,
+    *,
+    network: str = "positron",
+    created: float = 0.0,
+    life: float = 3600.0,
 ) -> bytes:
     """An envelope signed by `author`, made outside its core; `created` is seconds from the world's now."""
     now_ms = int((author.world.now + EPOCH_WALL + created) * 1000)
@@ -190,7 +196,7 @@ class ChainTests(SynchronousTestCase):
         self.assertTrue(report.is_clean, report.faults)
 
     def test_a_flipped_bit_is_refused_and_the_link_cut(self) -> None:
-        """Any byte of an envelope damaged at hop 1 or at hop 3: refused there; cut, unless only time or number moved."""
+        """A byte damaged at hop 1 or at hop 3: refused there; cut, unless only time or number moved."""
         for relay, judge in ((0, 1), (2, 3)):
             self.sweep(relay, judge)
 
@@ -287,7 +293,9 @@ class DirectTests(SynchronousTestCase):
     def test_failure_is_told(self) -> None:
         """To a node that is not there: an error, after the timeout."""
         token = self.send(self.nodes[0], World(9).node(start=False).node_id[:31] + b"\x05", 2.0)
-        other = self.send(self.nodes[0], WorldNode(self.world, 77, self.nodes[0].parameters, 0.0).node_id, 2.0)
+        other = self.send(
+            self.nodes[0], WorldNode(self.world, 77, self.nodes[0].parameters, 0.0).node_id, 2.0
+        )
         self.world.run(1)
         self.assertNotIn(other, self.nodes[0].settled)
         self.world.run(2)

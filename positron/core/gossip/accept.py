@@ -90,7 +90,11 @@ class Acceptance:
         except EnvelopeError as error:
             return Verdict(error.reason, envelope)
         members = self._context.parameters.members
-        if members is not None and envelope.author not in members and envelope.author != self._context.me.node_id:
+        if (
+            members is not None
+            and envelope.author not in members
+            and envelope.author != self._context.me.node_id
+        ):
             return Verdict("member", envelope)
         if self.is_muted(envelope.author):
             return Verdict("equivocation", envelope)

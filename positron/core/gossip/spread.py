@@ -14,7 +14,7 @@ from collections.abc import Callable
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Entry, Envelope
-from positron.core.events import Fetched, Refused, Send
+from positron.core.events import PAYLOAD, Fetched, Send
 from positron.core.gossip.accept import OUTDATED, STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
 from positron.core.gossip.holdings import Holdings, Index, Spread
@@ -25,6 +25,7 @@ from positron.core.gossip.state import LinkGossip, link_gossip
 from positron.core.identity import to_text
 from positron.core.limits import Bucket, Limits
 from positron.core.links import Link
+from positron.core.notices import Refused
 from positron.core.sequences import Sequences
 
 FLOOD_HOPS = 4
@@ -190,7 +191,9 @@ class Gossip:
         if hops >= envelope.ttl:
             return
         for other in self._unshown(spread):
-            if state is None or (other.direct.take(1, self._context.now) and self._direct_bytes(other, envelope)):
+            if state is None or (
+                other.direct.take(1, self._context.now) and self._direct_bytes(other, envelope)
+            ):
                 self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
 
     def send_sealed(self, envelope: Envelope) -> None:
@@ -245,7 +248,7 @@ class Gossip:
         spread.told.add(state.link.number)
         state.link.messages_out += 1
         state.offer(spread.envelope.id)
-        self._context.actions.append(Send(state.link.number, frame))
+        self._context.actions.append(Send(state.link.number, frame, PAYLOAD))
 
     # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from positron.core.sync.index import Index, bound
@@ -157,8 +158,12 @@ class Session:
             answer.extra += ids
             return None if out.listing(low, high, LIST, ids) else low
         parts = min(BRANCH, count // _PART)
-        places = [low, *self._index.cuts(low, high, [count * part // parts for part in range(1, parts)]), high]
-        for start, stop in zip(places, places[1:], strict=False):
+        places = [
+            low,
+            *self._index.cuts(low, high, [count * part // parts for part in range(1, parts)]),
+            high,
+        ]
+        for start, stop in pairwise(places):
             if not out.fingerprint(start, stop, self._index.fingerprint(start, stop)):
                 return start
         return None

@@ -1,0 +1,80 @@
+"""What a simulated node would have on disk: a store that never fails, as dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+
+from positron.core.records import (
+    EnvelopeKept,
+    EnvelopesDropped,
+    IndexEntry,
+    Loaded,
+    PeerKept,
+    SequencesDropped,
+    SequencesKept,
+    StateKept,
+    StubKept,
+    TrustKept,
+)
+
+
+@define(eq=False)
+class Kept:
+    """A store that never fails: what would be on disk."""
+
+    envelopes: dict[bytes, EnvelopeKept] = field(factory=dict)
+    stubs: dict[bytes, StubKept] = field(factory=dict)
+    sequences: dict[Any, SequencesKept] = field(factory=dict)
+    floors: dict[Any, SequencesDropped] = field(factory=dict)
+    peers: dict[bytes, PeerKept] = field(factory=dict)
+    trust: dict[bytes, TrustKept] = field(factory=dict)
+    state: dict[str, str] = field(factory=dict)
+    epoch: int = 0
+
+    def remember(self, record: object) -> None:
+        """Keep one record, as every store does."""
+        match record:
+            case EnvelopeKept():
+                self.stubs.pop(record.id, None)
+                self.envelopes[record.id] = record
+            case StubKept():
+                self.envelopes.pop(record.id, None)
+                self.stubs[record.id] = record
+            case EnvelopesDropped():
+                for envelope_id in record.ids:
+                    self.envelopes.pop(envelope_id, None)
+                    self.stubs.pop(envelope_id, None)
+            case SequencesKept():
+                self.sequences[record.author, record.kind, record.recipient, record.epoch] = record
+            case SequencesDropped():
+                stream = (record.author, record.kind, record.recipient)
+                self.floors[stream] = record
+                for key in [key for key in self.sequences if key[:3] == stream]:
+                    if key[3] <= record.floor_epoch:
+                        del self.sequences[key]
+            case PeerKept():
+                self.peers[record.node_id] = record
+            case TrustKept():
+                self.trust[record.node_id] = record
+            case StateKept():
+                self.state[record.key] = record.value
+
+    def loaded(self, wall_ms: int) -> Loaded:
+        """What a node is born with."""
+        self.epoch = max(self.epoch + 1, wall_ms)
+        index = [
+            IndexEntry(e.id, e.created_ms, e.expires_ms, e.author, len(e.raw), e.kind)
+            for e in self.envelopes.values()
+        ]
+        index += [IndexEntry(s.id, s.created_ms, s.expires_ms, b"", 0) for s in self.stubs.values()]
+        return Loaded(
+            self.epoch,
+            index,
+            list(self.sequences.values()),
+            list(self.floors.values()),
+            list(self.peers.values()),
+            list(self.trust.values()),
+            dict(self.state),
+        )
