@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -98,7 +99,7 @@ def schema_() -> None:
 
 @click.group("key")
 def key_() -> None:
-    """Show the node's key."""
+    """Show the node's key; make a closed network's secret."""
 
 
 @key_.command("show")
@@ -115,6 +116,58 @@ def show_key(settings: Settings, config_file: str | None, **values: Any) -> None
         raise CommandFailed("config", "a node in memory keeps no key", "give --data-dir or --identity-file")
     body = {"node_id": to_text(node_id_of(path)), "identity_file": path}
     Output(settings).record(body, ("node_id", "identity_file"))
+
+
+@key_.command("secret")
+@node_options
+@shared
+@pass_settings
+def secret(settings: Settings, config_file: str | None, **values: Any) -> None:
+    """Put a new secret into --secret-file, above the newest one that is there.
+
+    Give all nodes the file with both, one after another and in any order; when all have it, remove the second line.
+    """
+    path = _loaded(settings, config_file, values).config.secret_file
+    if path is None:
+        raise CommandFailed("config", "which file?", "give --secret-file")
+    lines = [_new_secret(), *_newest_secret(path)]
+    try:
+        _replace(path, "".join(line + "\n" for line in lines))
+    except OSError as error:
+        raise CommandFailed("config", f"{path} cannot be written ({error.strerror})") from None
+    Output(settings).record({"secret_file": path, "secrets": len(lines)}, ("secret_file", "secrets"))
+
+
+def _new_secret() -> str:
+    """256 random bits in base32, as short as it gets."""
+    return base64.b32encode(os.urandom(32)).decode("ascii").rstrip("=").lower()
+
+
+def _newest_secret(path: str) -> list[str]:
+    """The first secret in the file; none if there is no file yet."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            bare = [line.partition("#")[0].strip() for line in file]
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):
+        raise CommandFailed("config", f"{path} cannot be read", "move it away to begin anew") from None
+    return [line for line in bare if line][:1]
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a file that only its owner may read; it is the old one or the new one at any moment."""
+    partial = f"{path}.{os.urandom(4).hex()}"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 @click.command("completion")

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from positron import __version__
 from positron.cli.app import COMMANDS
 from positron.config import OPTIONS
+from positron.node.parameters import read_secrets
 from tests.cli.running import Environment, clean, keys, run
 
 
@@ -111,6 +112,34 @@ class ConfigTests(FileCase):
         shown = " ".join(run(["start", "--help"]).out.split())
         for option in OPTIONS.values():
             self.assertIn(option.flag + " ", shown)
+
+
+class SecretTests(FileCase):
+    def test_secret(self):
+        """Each new secret stands above the newest one, so that nodes can change over one after another."""
+        path = os.path.abspath(self.mktemp())
+        first = self.here("key", "secret", "--secret-file", path, "--json")
+        self.assertEqual((first.code, first.json()["secrets"]), (0, 1))
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        made = read_secrets(path)
+        self.assertEqual([len(secret) for secret in made], [32])
+        self.here("key", "secret", "--secret-file", path)
+        self.here("key", "secret", "--secret-file", path)
+        third = read_secrets(path)
+        self.assertEqual(len(third), 2)
+        self.assertNotIn(made[0], third)
+        self.here("key", "secret", "--secret-file", path)
+        self.assertEqual(read_secrets(path)[1], third[0])
+
+    def test_wrong_files(self):
+        """No file named, a file that is none, a folder that is not there: 2, and nothing is changed."""
+        broken = os.path.abspath(self.mktemp())
+        with open(broken, "wb") as file:
+            file.write(b"\xff\xff")
+        for arguments in ([], ["--secret-file", broken], ["--secret-file", "/nowhere/at/all"]):
+            self.assertEqual((arguments, self.here("key", "secret", *arguments).code), (arguments, 2))
+        with open(broken, "rb") as file:
+            self.assertEqual(file.read(), b"\xff\xff")
 
 
 class DoctorTests(FileCase):
