@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -83,7 +84,7 @@ class DataFolderTests(SynchronousTestCase):
     def test_what_cannot_be_used(self) -> None:
         """A file, a place under a file, another's folder, one that others write to: one sentence each."""
         file = os.path.join(self.base, "file")
-        open(file, "w").close()
+        Path(file).touch()
         shared = os.path.join(self.base, "shared")
         os.mkdir(shared)
         os.chmod(shared, 0o770)

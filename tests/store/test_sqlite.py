@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -268,20 +269,20 @@ class SQLiteStoreTests(StoreContract, TestCase):
         connection = sqlite3.connect(self.path)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        before = open(self.path, "rb").read()
+        before = Path(self.path).read_bytes()
         with self.assertRaises(StoreError) as caught:
             check(self.path)
         for sentence in (str(caught.exception), await self.refused()):
             assert "99" in sentence
             assert str(len(migrations.scripts())) in sentence
-        assert open(self.path, "rb").read() == before
+        assert Path(self.path).read_bytes() == before
 
     async def test_foreign_and_damaged_files_are_refused(self) -> None:
         """Another program's database, and what is no database, are refused before the start and at it, unchanged."""
         connection = sqlite3.connect(self.path)
         connection.execute("CREATE TABLE theirs (a)")
         connection.close()
-        foreign = open(self.path, "rb").read()
+        foreign = Path(self.path).read_bytes()
         for content, word in ((foreign, "another program"), (b"x" * 500, "damaged"), (b"SQLite", "damaged")):
             with open(self.path, "wb") as file:
                 file.write(content)
@@ -289,7 +290,7 @@ class SQLiteStoreTests(StoreContract, TestCase):
                 check(self.path)
             assert word in str(caught.exception)
             assert word in await self.refused()
-            assert open(self.path, "rb").read() == content
+            assert Path(self.path).read_bytes() == content
             assert sorted(os.listdir(os.path.dirname(self.path))) == ["positron.db"]
 
     async def test_torn_pages_are_refused(self) -> None:
@@ -322,7 +323,7 @@ class SQLiteStoreTests(StoreContract, TestCase):
         """Looking at a database that is not there, or empty, is fine and leaves no file."""
         check(self.path, "red")
         assert os.listdir(os.path.dirname(self.path)) == []
-        open(self.path, "w").close()
+        Path(self.path).touch()
         check(self.path, "red")
         assert os.listdir(os.path.dirname(self.path)) == ["positron.db"]
 
