@@ -502,6 +502,18 @@ class LifeTests(NetworkTestCase):
         self.successResultOf(a.stopService())
         self.failureResultOf(waiting, NotRunning)
 
+    def test_published_before_the_stop(self):
+        """Everything that was published before a stop is accepted, kept and sent, however much it is."""
+        a, b = self.start("a", "b")
+        heard = self.listen(b)
+        published = [a.publish("t", number) for number in range(10_000)]
+        self.network.wait(a.stopService())
+        receipts = [self.successResultOf(each) for each in published]
+        self.assertEqual(receipts[-1].seq, 10_000)
+        self.network.wait(receipts[-1].stored)
+        self.network.run(10)
+        self.assertEqual([message.data for message in heard], list(range(10_000)))
+
     def test_waits_end_with_the_node(self):
         """Nothing that was asked of a node stays unanswered when it stops."""
         a, _ = self.start("a", "b")

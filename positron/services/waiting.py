@@ -76,36 +76,12 @@ def _fire(waiting: Deferred[Any], known: object) -> None:
         waiting.callback(known)
 
 
-class Answer(Deferred[T]):
-    """A Deferred that can keep a failure to itself until somebody looks at it.
-
-    A message published and forgotten when its node stops is no error; one that somebody awaits, now or later, is.
-    """
-
-    _kept: Failure | None = None
-
-    def fail_if_awaited(self, failure: Failure) -> None:
-        """Fail, at once if somebody has added a callback, else when somebody does."""
-        if self.callbacks:
-            self.errback(failure)
-        else:
-            self._kept = failure
-
-    def addCallbacks(self, *args: Any, **kwargs: Any) -> Any:
-        """See `Deferred`; every other way to add a callback comes by here."""
-        added = super().addCallbacks(*args, **kwargs)
-        kept, self._kept = self._kept, None
-        if kept is not None and not self.called:
-            self.errback(kept)
-        return added
-
-
 class Tokens:
     """What was asked of the core and not answered yet, by the number that its `Settle` will carry."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
-        self._open: dict[int, tuple[Answer[Any], Callable[[Any], Any]]] = {}
+        self._open: dict[int, tuple[Deferred[Any], Callable[[Any], Any]]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -113,7 +89,7 @@ class Tokens:
     def ask(self, convert: Callable[[Any], T]) -> tuple[int, Deferred[T]]:
         """A new number, and the Deferred that fires with `convert(result)` or fails with the answer's error."""
         number = next(self._numbers)
-        asked: Answer[T] = Answer(lambda _: self._open.pop(number, None) and None)
+        asked: Deferred[T] = Deferred(lambda _: self._open.pop(number, None) and None)
         self._open[number] = (asked, convert)
         return number, asked
 
@@ -129,7 +105,7 @@ class Tokens:
             asked.callback(convert(action.result))
 
     def fail_all(self, error: Exception) -> None:
-        """The core is gone: everything open fails with `error`, without a word where nobody waits."""
+        """The core is gone: everything open fails with `error`."""
         waiting, self._open = list(self._open.values()), {}
         for asked, _ in waiting:
-            asked.fail_if_awaited(Failure(error))
+            asked.errback(Failure(error))

@@ -89,7 +89,9 @@ class Publisher:
         self._schedule()
 
     def flush(self) -> None:
-        """Seal everything now, whatever the budget: this node leaves."""
+        """Accept and seal everything now, what waits too, whatever the budget: this node leaves."""
+        while self._waiting:
+            self._take(*self._waiting.popleft())
         while self._outbox:
             self._seal(self._next_bundle())
 
