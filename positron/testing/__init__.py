@@ -94,7 +94,8 @@ class MemoryNetwork:
         self.nodes[name] = node
         return node
 
-    def identity(self, name: str) -> Identity:
+    @staticmethod
+    def identity(name: str) -> Identity:
         """The identity of the node of that name, the same in every network."""
         return Identity(hashlib.blake2b(f"positron.testing {name}".encode(), digest_size=32).digest())
 
