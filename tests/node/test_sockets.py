@@ -33,9 +33,9 @@ class SocketsTestCase(TestCase):
     def setUp(self):
         # Nodes with a folder note themselves for the command line; these are not for this user's.
         before = os.environ.get("XDG_RUNTIME_DIR")
-        runtime = tempfile.mkdtemp(prefix="p")  # short: a UNIX socket's path may be moved there
-        self.addCleanup(shutil.rmtree, runtime)
-        os.environ["XDG_RUNTIME_DIR"] = runtime
+        self.runtime = tempfile.mkdtemp(prefix="p")  # short, as the path of a UNIX socket has to be
+        self.addCleanup(shutil.rmtree, self.runtime)
+        os.environ["XDG_RUNTIME_DIR"] = self.runtime
         self.addCleanup(self.restore, before)
 
     def restore(self, before):
@@ -209,7 +209,7 @@ class TwoNodesTests(SocketsTestCase):
     @inlineCallbacks
     def test_listen_on_several(self):
         """Endpoint strings instead of host and port; a UNIX socket has no port to advertise."""
-        path = os.path.join(self.folder(), "s")
+        path = os.path.join(self.runtime, "s")
         a = self.node(listen=["tcp:0:interface=127.0.0.1", "tcp6:0:interface=\\:\\:1", f"unix:{path}"])
         a.startService()
         yield a.when_ready()
