@@ -91,11 +91,19 @@ class FullTests(SynchronousTestCase):
             link.rtt = 0.5
         for near in links[34:]:
             near.rtt = 0.001
-        for useful in links[30:32]:
+        for useful in links[32:34]:
             useful.last_useful = world.now
         guest(node, 100, 200)
         gone = [link for link in links if link.state == CLOSING]
-        self.assertEqual(gone, [links[33]])
+        self.assertEqual(gone, [links[31]])
+
+    def test_the_twelve_oldest_stay(self) -> None:
+        """Though the two oldest are the only ones of one group, the newcomer does not displace them."""
+        _world, node, links = full()
+        links[1].group = links[0].group
+        guest(node, 100, 200)
+        self.assertEqual(links[1].state, "up")
+        self.assertNotIn(id_of(100), node.peers)
 
     def test_doubtful_goes_first(self) -> None:
         """A first-hand score below 0.3 outweighs age; the doubtful newcomer itself is refused."""

@@ -13,8 +13,9 @@ from positron.core.messages import Goodbye, Hello, Welcome
 from positron.core.notices import PeerDown, PeerUp
 from positron.core.notices import Refused as RefusedNotice
 from positron.core.overlay import secret_proof
+from positron.core.statements import sign_address_record
 from positron.errors import MessageError
-from tests.core.overlay_world import Node, World, agree, id_of
+from tests.core.overlay_world import Node, Signer, World, agree, id_of
 
 SECRET, OLD_SECRET, WRONG = b"s" * 16, b"o" * 16, b"w" * 16
 
@@ -213,6 +214,24 @@ class SecretTests(SynchronousTestCase):
         node.hears(link, Welcome(1))
         self.assertEqual((node.said(Welcome)[-1].refusal, node.said(Welcome)[-1].records), ("secret", ()))
 
+    def test_full_dialler_names_nobody(self) -> None:
+        """A closed node that has no room for its own dial does not name others to who has proved nothing."""
+        for secrets, named in (((), 1), ((SECRET,), 0)):
+            world = World()
+            node = world.node(1, secrets=secrets, max_peers=2)
+            for number in (2, 3):
+                world.node(number, secrets=secrets, discovery=False)
+                node.run(node.overlay.add_peer, f"127.0.0.{number + 1}:9000")
+            world.advance(1)
+            record = sign_address_record(
+                Signer(id_of(9)), node.context.network_id, ("127.0.0.9:9000",), 1, node.context.wall_ms
+            )
+            node.book.learn(record, "127.0.0.1:1")
+            link = node.by_hand(5, outbound=True, number=1000)
+            node.hears(link, node.hello())
+            self.assertEqual(node.said(Welcome)[-1].refusal, "full")
+            self.assertEqual(len(node.said(Welcome)[-1].records), named)
+
 
 class BreachTests(SynchronousTestCase):
     def breach(self, *said: messages.Message, outbound: bool = False) -> None:
@@ -301,6 +320,18 @@ class DuplicateTests(SynchronousTestCase):
             self.assertEqual(len(dialler.context.links.all), 1)
             world.advance(120)
             self.assertEqual(len(dialler.dials), 2, "a linked bootstrap is not dialled again")
+
+    def test_lower_binding_of_two_dials(self) -> None:
+        """Of two dials by one node the lower binding stays, in whatever order their HELLOs come."""
+        for first, second in ((7, 8), (8, 7)):
+            node = World().node(1)
+            links = {number: node.by_hand(5, outbound=True, number=number) for number in (7, 8)}
+            for number in (first, second):
+                node.hears(links[number], node.hello())
+            for number in (7, 8):
+                node.hears(links[number], Welcome(1))
+            self.assertIs(node.context.links.up[links[7].node_id], links[7])
+            self.assertEqual(links[8].state, CLOSING)
 
     def older_link(self, node: Node) -> Any:
         link = node.link_by_hand(5)

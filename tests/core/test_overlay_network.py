@@ -234,6 +234,7 @@ class LeavingTests(SynchronousTestCase):
         """When everybody else is gone for good, nothing about any link is left."""
         world, nodes = late_bootstrap(13)
         world.until(lambda: settled(nodes), 30)
+        world.advance(30)
         last = nodes[0]
         for node in nodes[1:]:
             node.kill()

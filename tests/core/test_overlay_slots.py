@@ -102,6 +102,21 @@ class BootstrapTests(SynchronousTestCase):
         world.advance(5)
         self.assertEqual(len(node.peers), 20)
 
+    def test_broken_link_is_not_dialled_in_the_same_moment(self) -> None:
+        """When a bootstrap dies, those that were linked to it come back spread over time."""
+        world = World()
+        hub = world.node(0, HUB)
+        nodes = [world.node(number, bootstrap=(HUB,), discovery=False) for number in range(1, 21)]
+        world.advance(2)
+        hub.kill()
+        for node in nodes:
+            node.dials.clear()
+        world.advance(0.1)
+        self.assertEqual([node.dials for node in nodes], [[]] * 20)
+        world.advance(2.5)
+        times = sorted(node.dials[0][0] for node in nodes)
+        self.assertGreater(times[-1] - times[0], 0.5)
+
     def test_bad_address_at_birth(self) -> None:
         """An address that is none is the operator's fault, said at birth."""
         world = World()
@@ -112,7 +127,12 @@ class BootstrapTests(SynchronousTestCase):
 class SlotTests(SynchronousTestCase):
     def test_eight_slots_of_distinct_groups(self) -> None:
         """Eight outbound links, of eight groups although one group has most of the nodes."""
-        world = World()
+        for seed in range(8):
+            self.fill(seed)
+
+    def fill(self, seed: int) -> None:
+        """One node among thirty."""
+        world = World(seed)
         node = world.node(0, "9.9.9.9:9000")
         for number in range(1, 31):
             address = f"8.1.1.{number}:9000" if number < 22 else f"{number}.1.1.1:9000"
