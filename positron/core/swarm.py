@@ -161,7 +161,7 @@ class Swarm:
             case events.SendDirect():
                 self._send_direct(event)
             case events.StoreHealth():
-                self.gossip.holdings.storing = event.storing
+                self.gossip.holdings.store_health(event.storing)
             case events.WallClock():
                 self._context.wall_offset = event.offset
             case events.LoopLate():

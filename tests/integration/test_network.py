@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -13,7 +14,8 @@ import pytest
 from fleet import Fleet, Process, wait_for
 
 TWENTY = 20
-MESSAGES = 1000
+MESSAGES = int(os.environ.get("POSITRON_TEST_MESSAGES", "200"))
+"""How many are published each time; the drill (`make drill`) asks for more."""
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def check(fleet: Fleet, listeners: list[Process], said: dict[str, list[str]], se
 
 @pytest.mark.parametrize("hosts", ["one host", "many hosts"])
 def test_twenty_find_each_other_and_survive_their_bootstrap(fleet: Fleet, hosts: str) -> None:
-    """The bootstrap starts 10 s after the others; 1,000 messages; it is killed with -9; 1,000 more."""
+    """The bootstrap starts 10 s after the others; all messages arrive; it is killed with -9; all arrive again."""
 
     def host(number: int) -> str:
         return "127.0.0.1" if hosts == "one host" else f"127.{number}.{number}.1"
@@ -104,20 +106,19 @@ def test_twenty_find_each_other_and_survive_their_bootstrap(fleet: Fleet, hosts:
 
 
 def test_a_late_joiner_receives_what_it_missed(fleet: Fleet) -> None:
-    """10,000 messages of 20 authors, said before it existed, are all in its history within 30 s."""
+    """Everything that several authors said before it existed is in its history within 30 s."""
     first = fleet.node().start().ready()
     authors = [fleet.node("--bootstrap", first.address).start() for _ in range(4)]
     for node in authors:
         node.ready()
         wait_for("linked", lambda node=node: node.up() >= 1, 20)
     fleet.listener.subscribe(first)
-    said = speak(fleet, [first, *authors], 2000, "before")
+    owed = 10 * MESSAGES
+    said = speak(fleet, [first, *authors], owed, "before")
     check(fleet, [first], said, 60)
     late = fleet.node("--bootstrap", first.address).start().ready()
-    began = time.monotonic()
-    wait_for("it has all", lambda: late.status()["store"]["messages"] >= 2000, 30)  # type: ignore[index]
-    assert time.monotonic() - began < 30
-    fleet.listener.subscribe(late, "topic=%23&history=5000")
+    wait_for("it has all", lambda: late.status()["store"]["messages"] >= owed, 30)  # type: ignore[index]
+    fleet.listener.subscribe(late, f"topic=%23&history={owed + 1000}")
     check(fleet, [late], said, 30)
 
 
@@ -130,8 +131,8 @@ def test_a_killed_node_comes_back_as_itself(fleet: Fleet) -> None:
     node_id = victim.node_id
     for node in nodes:
         fleet.listener.subscribe(node)
-    said = speak(fleet, nodes, 200, "before")
-    check(fleet, nodes, said, 30)
+    spoken = speak(fleet, nodes, 200, "before")
+    check(fleet, nodes, spoken, 30)
     before = victim.publish("t", "last words")["id"]
     said = {node_id: ["last words"]}
     check(fleet, nodes, said, 30)
@@ -141,9 +142,12 @@ def test_a_killed_node_comes_back_as_itself(fleet: Fleet) -> None:
     missed = speak(fleet, others, 200, "meanwhile")
     check(fleet, others, missed, 30)
     victim.start().ready()
-    fleet.listener.subscribe(victim)
     assert victim.node_id == node_id
-    check(fleet, [victim], missed, 30)
+    wait_for("what it missed", lambda: victim.status()["store"]["messages"] >= 401, 30)  # type: ignore[index]
+    fleet.listener.subscribe(victim, "topic=%23&history=1000")
+    everything = {author: [*texts, *missed.get(author, [])] for author, texts in spoken.items()}
+    everything[node_id].append("last words")
+    check(fleet, [victim], everything, 30)
     wait_for("its links", lambda: victim.up() >= 3, 30)
     after = victim.publish("t", "first words")["id"]
     assert after.split(".")[0] == before.split(".")[0] == node_id

@@ -23,6 +23,12 @@ MAX_SEEN = 131_072
 """Ids remembered without their envelope, in two generations."""
 
 MAX_ENVELOPES = 65_536
+STORE_OVERHEAD = 256
+"""What an envelope costs a store beside its bytes: its row and its places in four indexes (measured: 215 bytes)."""
+
+STORE_SHARE = 0.75
+"""The share of the quota up to which envelopes are held, so that a store never reaches the 95 % at which it stops."""
+
 RECENT_SECONDS = 10.0
 RECENT_BYTES = 32 * 1024 * 1024
 EXPIRY_BATCH = 500
@@ -172,6 +178,14 @@ class Holdings:
         else:
             self.see(envelope.id)
 
+    def store_health(self, storing: bool) -> None:
+        """Whether the store takes envelopes. When it stops, a tenth of what is held makes room for it to go on."""
+        if not storing and self.storing:
+            goal = self.bytes * 0.9
+            while self.bytes > goal:
+                self._prune_most()
+        self.storing = storing
+
     def mute(self, author: bytes) -> None:
         """Turn everything held of this author into stubs."""
         for entry in [entry for entry in self.known.values() if entry.author == author and entry.size]:
@@ -196,10 +210,6 @@ class Holdings:
                 self._drop(entry)
                 done += 1
         self._flush_drops()
-
-    def ends_now(self, envelope: Envelope) -> bool:
-        """Whether this envelope is past its expiry by our clock."""
-        return envelope.expires_ms <= self._context.wall_ms
 
     # ---------------------------------------------------------------------------------------------- private
 
@@ -283,16 +293,16 @@ class Holdings:
 
     def _prune(self) -> None:
         """Hold to bytes and count: the author holding most of what binds gives up its oldest first."""
-        quota = self._context.parameters.quota * 8 // 10
-        while self.envelopes > MAX_ENVELOPES or self.bytes > quota:
-            held = self._count_by_author if self.envelopes > MAX_ENVELOPES else self._by_author
-            author = max(held, key=lambda key: held[key])
-            self._prune_author(author)
+        quota = self._context.parameters.quota * STORE_SHARE
+        while self.envelopes > MAX_ENVELOPES or self.bytes + self.envelopes * STORE_OVERHEAD > quota:
+            self._prune_most()
         if self._index.floor > self._floor_kept + FLOOR_KEPT_EVERY_MS:
             self._floor_rose()
 
-    def _prune_author(self, author: bytes) -> None:
-        """Turn the oldest twentieth of what this author holds into stubs, at least one."""
+    def _prune_most(self) -> None:
+        """Turn the oldest twentieth of what the author who holds most has into stubs, at least one."""
+        held = self._count_by_author if self.envelopes > MAX_ENVELOPES else self._by_author
+        author = max(held, key=lambda key: held[key])
         entries = [entry for entry in self.known.values() if entry.author == author and entry.size]
         entries.sort(key=lambda entry: entry.created_ms)
         for entry in entries[: max(1, len(entries) // 20)]:
