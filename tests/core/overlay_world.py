@@ -52,7 +52,7 @@ def id_of(seed: int) -> bytes:
     return hashlib.blake2b(b"%d" % seed, digest_size=32).digest()
 
 
-@define
+@define(slots=False)
 class Opinions:
     """Trust as a table: scores as set by the test, bans for ten minutes."""
 
