@@ -39,7 +39,6 @@ MAX_FUTURE_MS = 30_000
 
 SIGNATURE_TAG = b"positron/envelope/1\0"
 ID_TAG = b"positron/id/1\0"
-NETWORK_TAG = b"positron/network/1\0"
 
 _HEADER = struct.Struct(">BB32sQQHQQB")
 HEADER_SIZE = _HEADER.size
