@@ -54,10 +54,13 @@ class Resources:
 
     def note(self, port: int) -> None:
         """Leave a note for the command line that a node runs here; `port` is the one it listens on."""
-        if self._folder is not None and self.control_path is not None:
-            runtime = self._runtime()
-            if runtime:
-                self._folder.note(runtime, self._config.network, port, self.control_path)
+        runtime = self._runtime() if self._folder is not None else ""
+        if self._folder is None or self.control_path is None or not runtime:
+            return
+        try:
+            self._folder.note(runtime, self._config.network, port, self.control_path)
+        except OSError as error:
+            self._log.warn("Clients must be given --data-dir: {error}", error=str(error))
 
     async def close(self) -> None:
         """Store, then lock."""

@@ -243,10 +243,18 @@ class GossipService(Service):
         return self._store.history(pattern, limit).addCallback(self._newest, wants, limit)
 
     def _newest(self, found: list[EnvelopeKept], wants: Callable[[str], bool], limit: int) -> list[Message]:
+        """The last `limit` messages; what comes before them is not even decoded."""
         # By creation and not by arrival: what anti-entropy brought came in no order that anybody meant.
         found.sort(key=lambda kept: (kept.created_ms, kept.author, kept.epoch, kept.seq))
-        messages = [message for kept in found for message in reading.messages_of(kept, self._sealer, wants)]
-        return messages[max(0, len(messages) - limit) :]
+        newest: list[list[Message]] = []
+        missing = limit
+        for kept in reversed(found):
+            if missing <= 0:
+                break
+            newest.append(list(reading.messages_of(kept, self._sealer, wants)))
+            missing -= len(newest[-1])
+        messages = [message for several in reversed(newest) for message in several]
+        return messages[max(0, -missing) :]
 
     def describe(self, author: bytes, epoch: int, seq: int) -> Deferred[dict[str, Any] | None]:
         """See `Node.message`."""

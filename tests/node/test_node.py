@@ -1,6 +1,6 @@
 """Whole nodes over memory and virtual time: what an application is promised."""
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +13,7 @@ from positron.errors import (
     NoPeers,
     NotRunning,
     PayloadTooLarge,
+    StoreError,
     UnknownPeer,
 )
 from positron.testing import MemoryNetwork
@@ -513,6 +514,16 @@ class LifeTests(NetworkTestCase):
         self.network.wait(receipts[-1].stored)
         self.network.run(10)
         self.assertEqual([message.data for message in heard], list(range(10_000)))
+
+    def test_flushed_before_it_is_closed(self):
+        """A stop writes what waits and then closes; a store that cannot write is logged and holds nothing up."""
+        (a,) = self.start("a")
+        store, calls = a._resources.store, []
+        close = store.close
+        store.flush = lambda: calls.append("flush") or fail(StoreError("the disk is full"))
+        store.close = lambda: calls.append("close") or close()
+        self.network.wait(a.stopService())
+        self.assertEqual(calls, ["flush", "close"])
 
     def test_waits_end_with_the_node(self):
         """Nothing that was asked of a node stays unanswered when it stops."""
