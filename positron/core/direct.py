@@ -32,7 +32,8 @@ class _Sent:
     token: int
     at: float
     due: float
-    recipient: bytes
+    seq: int
+    envelope: Envelope
 
 
 @define
@@ -58,13 +59,13 @@ class Direct:
         self._sequences = sequences
         self._flood = flood
         self._next_seq: dict[tuple[int, bytes], int] = {}
-        self._sent: dict[bytes, tuple[_Sent, int]] = {}
+        self._sent: dict[bytes, _Sent] = {}
         self._unstored: dict[int, Envelope] = {}
 
     @property
     def deadline(self) -> float:
         """When the next sender gives up waiting."""
-        return min((sent.due for sent, _ in self._sent.values()), default=float("inf"))
+        return min((sent.due for sent in self._sent.values()), default=float("inf"))
 
     def send(self, token: int, recipient: bytes, payload: bytes, timeout: float) -> None:
         """Seal `payload` to `recipient` and send it; settles `token` on its receipt or after `timeout` seconds."""
@@ -83,7 +84,7 @@ class Direct:
             return
         lifetime = min(max(1, int(timeout * 1000)), MAX_LIFETIME_MS)
         envelope = self._seal(DIRECT, recipient, seq, body, lifetime)
-        self._sent[envelope.id] = (_Sent(token, context.now, context.now + timeout, recipient), seq)
+        self._sent[envelope.id] = _Sent(token, context.now, context.now + timeout, seq, envelope)
         self._remember(envelope)
         self._flood(envelope)
 
@@ -178,20 +179,26 @@ class Direct:
             self._flood(self._seal(RECEIPT, envelope.author, seq, envelope.id, RECEIPT_LIFETIME_MS))
 
     def _acknowledged(self, receipt: Envelope) -> None:
-        waiting = self._sent.get(receipt.body)
-        if waiting is None or waiting[0].recipient != receipt.author:
+        sent = self._sent.get(receipt.body)
+        if sent is None or sent.envelope.recipient != receipt.author:
             return
-        sent, seq = self._sent.pop(receipt.body)
+        del self._sent[receipt.body]
         self._context.actions.append(
-            Settle(sent.token, Acknowledged(self._context.epoch, seq, self._context.now - sent.at))
+            Settle(sent.token, Acknowledged(self._context.epoch, sent.seq, self._context.now - sent.at))
         )
+
+    def link_up(self, node_id: bytes) -> None:
+        """A link to this node is up: send it what it has not acknowledged; it knows what it has by the id."""
+        for sent in self._sent.values():
+            if sent.envelope.recipient == node_id:
+                self._flood(sent.envelope)
 
     def tick(self) -> None:
         """Tell senders whose time is over."""
         now = self._context.now
-        for key in [key for key, (sent, _) in self._sent.items() if sent.due <= now]:
-            sent, _ = self._sent.pop(key)
-            linked = sent.recipient in self._context.links.up
+        for key in [key for key, sent in self._sent.items() if sent.due <= now]:
+            sent = self._sent.pop(key)
+            linked = sent.envelope.recipient in self._context.links.up
             why = (
                 "it is linked but did not answer"
                 if linked

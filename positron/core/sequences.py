@@ -136,7 +136,9 @@ class Sequences:
         stream = (envelope.author, envelope.kind, envelope.recipient)
         author = self._streams.get(stream)
         if author is None:
-            return None if exempt or self._may_introduce(introduced_by) else "budget"
+            # A relay keeps no sequence of what is sealed to others, which has a budget of its own.
+            known = exempt or envelope.kind != BROADCAST or self._may_introduce(introduced_by)
+            return None if known else "budget"
         if envelope.epoch <= author.floor_epoch:
             return "old"
         epoch = author.epochs.get(envelope.epoch)

@@ -93,16 +93,16 @@ class Swarm:
             limits_for=self.overlay.limits_for,
             sealed=self._sealed_arrived,
         )
-        self.gossip.holdings.load(loaded.index, loaded.state)
+        self.gossip.load(loaded.index, loaded.state)
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
-        self._publisher = Publisher(context, self.gossip.originate)
+        self._publisher = Publisher(context, self.gossip.originate, held=self.gossip.is_crowded)
         self._direct = Direct(context, self._sequences, self.gossip.send_sealed)
         self._sync = AntiEntropy(
             context,
             self._index,
             known=self.gossip.holdings.is_known,
-            lacking=self._lacking,
-            offered=self._offered,
+            lacking=self.gossip.lacking,
+            offered=self.gossip.offered,
         )
         self._vouching = Vouching(context, self.trust)
         self._pings: dict[int, tuple[int, int]] = {}
@@ -209,6 +209,7 @@ class Swarm:
         self.gossip.link_up(link)
         self._sync.link_up(link)
         self._vouching.link_up(link)
+        self._direct.link_up(link.node_id)
 
     def _link_down(self, link: Link, reason: str) -> None:
         self.gossip.link_down(link)
@@ -216,6 +217,7 @@ class Swarm:
         self._vouching.link_down(link)
         self._sequences.link_down()
         self._budgets.link_down(link)
+        self._publisher.reschedule()
         for nonce in [nonce for nonce, (_, number) in self._pings.items() if number == link.number]:
             token, _ = self._pings.pop(nonce)
             error = UnknownPeer(f"the link ended: {reason}")
@@ -334,6 +336,7 @@ class Swarm:
         state = self.gossip.states.get(event.link)
         if state is not None:
             state.congested = isinstance(event, events.Congested)
+            self._publisher.reschedule()
 
     # ------------------------------------------------------------------------------------- the application
 
@@ -353,19 +356,6 @@ class Swarm:
     def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> None:
         if not self._direct.received(envelope, hops, state.link.node_id):
             self.gossip.relay_sealed(envelope, hops, state)
-
-    # ----------------------------------------------------------------------------------------- anti-entropy
-
-    def _lacking(self, link: Link, ids: list[bytes]) -> None:
-        state = self.gossip.states.get(link.number)
-        if state is not None:
-            self.gossip.puller.shown_by_sync(state, ids)
-
-    def _offered(self, link: Link, ids: list[bytes]) -> None:
-        state = self.gossip.states.get(link.number)
-        if state is not None:
-            for envelope_id in ids:
-                state.offer(envelope_id)
 
     # ------------------------------------------------------------------------------------------------ views
 

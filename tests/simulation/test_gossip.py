@@ -141,6 +141,20 @@ class MeshTests(SynchronousTestCase):
             heard = [d.entries[0][1] for d in node.delivered if d.author == liar.node_id]
             self.assertIn(heard, ([b"yes"], [b"no"]))
 
+    def test_an_equivocator_stays_muted_over_a_restart(self) -> None:
+        """A node that is born again still does not hear an author that said two things under one number."""
+        liar, witness = self.nodes[0], self.nodes[1]
+        inject(witness, liar, messages.push_frame(0, forge(liar, 1, b"yes")))
+        inject(witness, liar, messages.push_frame(0, forge(liar, 1, b"no")))
+        self.world.run(2)
+        witness.kill()
+        witness.start()
+        self.world.run(15)
+        inject(witness, liar, messages.push_frame(0, forge(liar, 2, b"more")))
+        self.world.run(2)
+        heard = [d.entries[0][1] for d in witness.delivered if d.author == liar.node_id]
+        self.assertEqual(heard, [b"yes"])
+
     def test_restart_repeats_nothing_and_catches_up(self) -> None:
         """A node that is killed and born again keeps its id, hears what it missed, and repeats nothing."""
         node = self.nodes[7]
@@ -270,7 +284,7 @@ class DirectTests(SynchronousTestCase):
         """Send `secret`; the token."""
         from positron.core.events import SendDirect
 
-        token = self.world.token()
+        token = sender.world.token()
         sender.step(SendDirect(token, recipient, b"secret", timeout))
         return token
 
@@ -289,6 +303,18 @@ class DirectTests(SynchronousTestCase):
         self.assertEqual(self.nodes[3].swarm.stats().counters.get("rejected:duplicate"), None)  # type: ignore[union-attr]
         self.assertEqual([d.entries[0][1] for d in self.nodes[2].delivered], [b"secret"])
         self.assertEqual(self.nodes[0].delivered, [])
+
+    def test_a_link_that_comes_later_carries_it(self) -> None:
+        """What was sent before there was any link arrives over the one that comes up within its time."""
+        world = World(8)
+        here = world.node(discovery=False)
+        there = world.node(discovery=False, bootstrap=(here.address,), start=False)
+        token = self.send(here, there.node_id)
+        world.run(1)
+        there.start()
+        world.run(3)
+        self.assertEqual([d.entries[0][1] for d in there.delivered], [b"secret"])
+        self.assertIsNone(here.settled[token].error)
 
     def test_failure_is_told(self) -> None:
         """To a node that is not there: an error, after the timeout."""

@@ -14,6 +14,7 @@ from positron.core.context import Context
 from positron.core.envelope import BROADCAST, MAX_FUTURE_MS, Entry, Envelope, decode_entries
 from positron.core.gossip.holdings import Holdings
 from positron.core.gossip.state import LinkGossip
+from positron.core.records import StateKept
 from positron.core.sequences import Sequences
 from positron.errors import EnvelopeError
 
@@ -29,7 +30,8 @@ OUTDATED = ("expired", "old")
 TOLD = ("future", "expired", "old", "quota", "member", "equivocation")
 """Reasons that an author hears as REFUSED on its own link."""
 
-MAX_MUTED = 4096
+MAX_MUTED = 256
+"""Authors muted at once; of more, those muted longest ago are heard again."""
 
 
 @define
@@ -52,6 +54,12 @@ class Acceptance:
         self._sequences = sequences
         self.muted: dict[bytes, float] = {}
         """Authors that equivocated, and until when (seconds of the wall clock) they are not heard."""
+
+    def load(self, state: dict[str, str]) -> None:
+        """Take over who was muted when the store was written."""
+        for item in filter(None, state.get("muted", "").split(",")):
+            author, _, until = item.partition(":")
+            self.muted[bytes.fromhex(author)] = float(until)
 
     def judge(self, state: LinkGossip, raw: bytes) -> Verdict:
         """What to do with an envelope that came on this link."""
@@ -113,6 +121,8 @@ class Acceptance:
         if len(self.muted) >= MAX_MUTED:
             del self.muted[min(self.muted, key=lambda key: self.muted[key])]
         self.muted[author] = self._context.wall + self._context.parameters.retention
+        muted = ",".join(f"{key.hex()}:{until:.0f}" for key, until in self.muted.items())
+        self._context.remember(StateKept("muted", muted))
 
     def evidence(self, first: bytes, second: bytes) -> Envelope | None:
         """One of two envelopes that together prove an equivocation; None if they prove nothing."""

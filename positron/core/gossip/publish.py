@@ -28,7 +28,8 @@ LATELY = 0.005
 FEW = 2
 WAIT = 0.002
 MAX_OUTBOX = 4096
-"""Messages accepted and not yet sealed; beyond it `publish` waits."""
+MAX_OUTBOX_BYTES = 1024 * 1024
+"""Messages and their bytes accepted and not yet sealed; beyond either `publish` waits."""
 
 BODY_SLACK = 8
 """Bytes of a body that are no entry: the outer array's header."""
@@ -37,13 +38,22 @@ BODY_SLACK = 8
 class Publisher:
     """The author's side of a broadcast. The owner calls `tick` at `deadline`."""
 
-    def __init__(self, context: Context, originate: Callable[[Envelope, list[Entry], int], None]) -> None:
-        """`originate` spreads a sealed envelope and hands it to the store under a mark."""
+    def __init__(
+        self,
+        context: Context,
+        originate: Callable[[Envelope, list[Entry], int], None],
+        *,
+        held: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`originate` spreads a sealed envelope and hands it to the store under a mark. While `held` says so nothing
+        is sealed; `reschedule` is to be called when that may have changed."""
         self._context = context
+        self._held = held
         self._originate = originate
         self._next_seq = 1
         self._first_unsealed = 1
         self._outbox: deque[Entry] = deque()
+        self._outbox_bytes = 0
         self._waiting: deque[tuple[int, list[Entry]]] = deque()
         self._sealed_at: deque[float] = deque(maxlen=FEW + 1)
         self._budget = context.parameters.limits.author.paced()
@@ -52,7 +62,7 @@ class Publisher:
 
     def publish(self, token: int, entries: list[Entry]) -> None:
         """Accept these messages, or keep them waiting while the outbox is full. Settles `token` on acceptance."""
-        if self._waiting or len(self._outbox) >= MAX_OUTBOX:
+        if self._waiting or self._is_full():
             self._waiting.append((token, entries))
         else:
             self._take(token, entries)
@@ -62,12 +72,17 @@ class Publisher:
         first = self._next_seq
         self._next_seq += len(entries)
         self._outbox.extend(entries)
+        self._outbox_bytes += sum(entry_size(*entry) for entry in entries)
         context.count("published", len(entries))
         context.actions.append(Settle(token, Published(context.epoch, first, len(context.links))))
-        self._schedule()
+        self.reschedule()
 
-    def _schedule(self) -> None:
-        if not self._outbox:
+    def _is_full(self) -> bool:
+        return len(self._outbox) >= MAX_OUTBOX or self._outbox_bytes >= MAX_OUTBOX_BYTES
+
+    def reschedule(self) -> None:
+        """Decide anew when to seal."""
+        if not self._outbox or self._held():
             self.deadline = float("inf")
             return
         now = self._context.now
@@ -84,9 +99,9 @@ class Publisher:
         self.deadline = float("inf")
         while self._outbox and self._budget.take(1, now):
             self._seal(self._next_bundle())
-        while self._waiting and len(self._outbox) < MAX_OUTBOX:
+        while self._waiting and not self._is_full():
             self._take(*self._waiting.popleft())
-        self._schedule()
+        self.reschedule()
 
     def flush(self) -> None:
         """Accept and seal everything now, what waits too, whatever the budget: this node leaves."""
@@ -99,9 +114,11 @@ class Publisher:
         bundle: list[Entry] = []
         size = BODY_SLACK
         while self._outbox and len(bundle) < MAX_BUNDLE:
-            size += entry_size(*self._outbox[0])
-            if size > MAX_BODY and bundle:
+            entry = entry_size(*self._outbox[0])
+            if size + entry > MAX_BODY and bundle:
                 break
+            size += entry
+            self._outbox_bytes -= entry
             bundle.append(self._outbox.popleft())
         return bundle
 

@@ -9,7 +9,7 @@ limit nor a forged hop count can keep it from anyone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from positron.core import messages
 from positron.core.context import Context
@@ -26,6 +26,7 @@ from positron.core.identity import to_text
 from positron.core.limits import Bucket, Limits
 from positron.core.links import Link
 from positron.core.notices import Refused
+from positron.core.records import IndexEntry
 from positron.core.sequences import Sequences
 
 FLOOD_HOPS = 4
@@ -81,6 +82,11 @@ class Gossip:
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
 
+    def load(self, index: Iterable[IndexEntry], state: dict[str, str]) -> None:
+        """Take over what the store held."""
+        self.holdings.load(index, state)
+        self.acceptance.load(state)
+
     # ------------------------------------------------------------------------------------------------- links
 
     def link_up(self, link: Link) -> LinkGossip:
@@ -118,6 +124,7 @@ class Gossip:
         elif envelope.kind == BROADCAST:
             self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), asked, first)
         else:
+            self.holdings.see(envelope.id)
             self._sealed(state, envelope, min(hops + 1, 255))
         if asked:
             self.puller.pump(state)
@@ -190,11 +197,11 @@ class Gossip:
             spread.shown.add(state.link.number)
         if hops >= envelope.ttl:
             return
+        if state is not None and not self._may_relay(state, envelope):
+            self._context.count("rejected:budget")
+            return
         for other in self._unshown(spread):
-            if state is None or (
-                other.direct.take(1, self._context.now) and self._direct_bytes(other, envelope)
-            ):
-                self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
+            self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
 
     def send_sealed(self, envelope: Envelope) -> None:
         """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""
@@ -205,8 +212,15 @@ class Gossip:
         else:
             self._push_to(state, self.holdings.carry(envelope, 0), messages.push_frame(0, envelope.raw))
 
-    def _direct_bytes(self, state: LinkGossip, envelope: Envelope) -> bool:
-        return state.direct_bytes.take(len(envelope.raw), self._context.now)
+    def _may_relay(self, state: LinkGossip, envelope: Envelope) -> bool:
+        """Whether the link that brought a sealed envelope has budget left to have it relayed."""
+        now = self._context.now
+        return state.direct.take(1, now) and state.direct_bytes.take(len(envelope.raw), now)
+
+    def is_crowded(self) -> bool:
+        """Whether more than half of the links that grafted us are too full to push to: publishing waits then."""
+        grafted = [state for state in self.states.values() if state.pushes]
+        return 2 * sum(state.congested for state in grafted) > len(grafted)
 
     def _relay(self, spread: Spread, envelope: Envelope, hops: int) -> None:
         if hops >= envelope.ttl:
@@ -268,6 +282,19 @@ class Gossip:
         if spread is not None and state.link.number not in spread.shown:
             spread.shown.add(state.link.number)
             self.sources.showed(state, self._context.now - spread.first)
+
+    def lacking(self, link: Link, ids: list[bytes]) -> None:
+        """An exchange of sets showed that the link holds these and we do not."""
+        state = self.states.get(link.number)
+        if state is not None:
+            self.puller.shown_by_sync(state, ids)
+
+    def offered(self, link: Link, ids: list[bytes]) -> None:
+        """An exchange of sets told the link of these: it may ask for them."""
+        state = self.states.get(link.number)
+        if state is not None:
+            for envelope_id in ids:
+                state.offer(envelope_id)
 
     def want(self, state: LinkGossip, message: messages.Want) -> None:
         """The link asks for ids."""
