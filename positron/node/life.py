@@ -20,7 +20,7 @@ from positron.config import Config
 from positron.core import events
 from positron.core.envelope import network_id_of
 from positron.core.events import Emit, Event
-from positron.core.identity import Identity, short, to_text
+from positron.core.identity import Identity, to_text
 from positron.core.notices import ClockSkewed, PeerDown, PeerUp, Ready, Refused
 from positron.core.records import Loaded
 from positron.core.swarm import Swarm
@@ -191,7 +191,7 @@ class Life(MultiService):
         self._gossip.open(identity.node_id, store)
         self._log.info(
             "Node {id} of network {network!r} is ready at {address}",
-            id=short(identity.node_id),
+            id=self.node_id,
             network=self.config.network,
             address=", ".join(self._listen),
         )
