@@ -70,6 +70,16 @@ class MeshTests(SynchronousTestCase):
         self.assertComplete()
         self.assertLess(self.nodes[3].frames_out - before, 100)
 
+    def test_large_envelopes_come_from_one_source(self) -> None:
+        """Sixty kilobytes reach everybody, and each node gets hardly more than one copy."""
+        before = sum(node.bytes_out.get(PUSH_TAG, 0) for node in self.nodes)
+        size = 60_000
+        self.nodes[3].publish("t", bytes(size))
+        self.world.run(5)
+        self.assertEqual([len(node.delivered) for node in self.nodes], [1] * len(self.nodes))
+        sent = sum(node.bytes_out.get(PUSH_TAG, 0) for node in self.nodes) - before
+        self.assertLess(sent, 2.5 * size * len(self.nodes))
+
     def test_lost_pushes_are_pulled(self) -> None:
         """When a third of all pushes vanish, announcements, pulls and anti-entropy still bring everything."""
         rng = self.world.rng

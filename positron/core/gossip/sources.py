@@ -65,6 +65,7 @@ class Sources:
             state.pushes = False
             return
         state.source = False
+        state.told_rank = 0
         state.backoff_until = self._context.now + max(BACKOFF_SECONDS, message.backoff)
         self.fill()
 
@@ -118,6 +119,18 @@ class Sources:
             self._release(self._worst())
         self._swap()
         self._keep_outbound()
+        self._tell_ranks()
+
+    def _tell_ranks(self) -> None:
+        """Only the best source pushes large envelopes: tell it so, and the one that was best before."""
+        sources = sorted((state for state in self._states.values() if state.source), key=lambda s: s.lag)
+        for rank, state in enumerate(sources, 1):
+            if (rank == 1) != (state.told_rank == 1):
+                self._tell(state, rank)
+
+    def _tell(self, state: LinkGossip, rank: int) -> None:
+        state.told_rank = min(rank, 255)
+        self._context.send(state.link, messages.Graft(state.told_rank, len(self._states) == 1))
 
     def _swap(self) -> None:
         candidates = self._candidates()
@@ -172,9 +185,11 @@ class Sources:
     def _graft(self, state: LinkGossip) -> None:
         state.source = True
         state.waste = 0.0
-        rank = sum(1 for other in self._states.values() if other.source and other.lag <= state.lag)
-        self._context.send(state.link, messages.Graft(max(1, min(255, rank)), len(self._states) == 1))
+        self._tell(
+            state, sum(1 for other in self._states.values() if other.source and other.lag <= state.lag)
+        )
 
     def _release(self, state: LinkGossip) -> None:
         state.source = False
+        state.told_rank = 0
         self._context.send(state.link, messages.Prune(0))

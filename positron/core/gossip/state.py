@@ -31,6 +31,8 @@ class LinkGossip:
     pushes: bool = False
     rank: int = 255
     source: bool = False
+    told_rank: int = 0
+    """The rank that our last GRAFT gave the link, 0 if it is no source."""
     backoff_until: float = 0.0
     lag: float = 0.05
     waste: float = 0.0
