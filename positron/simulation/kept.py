@@ -16,6 +16,7 @@ from positron.core.records import (
     SequencesKept,
     StateKept,
     StubKept,
+    TrustChange,
     TrustKept,
 )
 
@@ -30,6 +31,7 @@ class Kept:
     floors: dict[Any, SequencesDropped] = field(factory=dict)
     peers: dict[bytes, PeerKept] = field(factory=dict)
     trust: dict[bytes, TrustKept] = field(factory=dict)
+    audit: list[TrustChange] = field(factory=list)
     state: dict[str, str] = field(factory=dict)
     epoch: int = 0
 
@@ -56,6 +58,8 @@ class Kept:
                         del self.sequences[key]
             case PeerKept():
                 self.peers[record.node_id] = record
+            case TrustChange():
+                self.audit.append(record)
             case TrustKept():
                 self.trust[record.node_id] = record
             case StateKept():

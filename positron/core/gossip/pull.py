@@ -66,6 +66,10 @@ class Puller:
         self.last_pull = float("-inf")
         """When an envelope last had to be asked for."""
 
+    def __len__(self) -> int:
+        """How many announced envelopes are waited for."""
+        return len(self._pulls)
+
     @property
     def deadline(self) -> float:
         """When the next timer runs out."""
