@@ -36,7 +36,7 @@ class ConductTests(SynchronousTestCase):
         crowd = Crowd(world, nodes[2:])
         crowd.chatter(60, 0.5)
         here, relay = nodes[:2]
-        self.assertAlmostEqual(self.first_hand(here, relay), 0.5 + 0.005, delta=0.0011)
+        self.assertTrue(0.504 < self.first_hand(here, relay) <= 0.506)  # at most 0.005 a minute of one author
         here.stop()
         world.run(2)
         rows = [row for row in here.kept.audit if row.node_id == relay.node_id]
