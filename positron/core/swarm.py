@@ -107,6 +107,8 @@ class Swarm:
         self._vouching = Vouching(context, self.trust)
         self._pings: dict[int, tuple[int, int]] = {}
         self._started = False
+        self.deadline = now
+        """When `handle` next wants a `Tick`, in the time of `now`; it may be past."""
 
     # ------------------------------------------------------------------------------------------------ border
 
@@ -118,15 +120,16 @@ class Swarm:
             self._started = True
             self.overlay.start()
         self._dispatch(event)
-        # What is published is sealed by the next event, at the earliest: the shell's next turn.
-        self._tick(seal=not isinstance(event, events.Publish))
+        self.deadline = self._next_due()
+        if self.deadline <= context.now:
+            # What is published is sealed by the next event, at the earliest: the shell's next turn.
+            self._tick(seal=not isinstance(event, events.Publish))
+            self.deadline = self._next_due()
         self._sequences.flush()
         actions, context.actions = context.actions, []
         return actions
 
-    @property
-    def deadline(self) -> float:
-        """When `handle` next wants a `Tick`, in the time of `now`; it may be past."""
+    def _next_due(self) -> float:
         return min(
             self.overlay.deadline,
             self.gossip.deadline,
