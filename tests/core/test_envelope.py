@@ -47,7 +47,9 @@ NOW = 1_800_000_000_000
 KINDS = {"BROADCAST": BROADCAST, "DIRECT": DIRECT, "RECEIPT": RECEIPT}
 
 
-def seal(kind: int = BROADCAST, signer: Identity = ALICE, sealer: Sealer = SEALER, **changes: Any) -> Envelope:
+def seal(
+    kind: int = BROADCAST, signer: Identity = ALICE, sealer: Sealer = SEALER, **changes: Any
+) -> Envelope:
     """A small envelope, with `changes` to its header or body."""
     values: dict[str, Any] = {
         "epoch": NOW,
@@ -140,7 +142,9 @@ class GoldenTests(SynchronousTestCase):
     def test_direct_plaintext(self) -> None:
         """The plaintext begins with author, recipient, epoch and seq of its own header."""
         vector = self.vectors["envelopes"]["DIRECT"]
-        binding = struct.pack(">32s32sQQ", vector["author"], vector["recipient"], vector["epoch"], vector["seq"])
+        binding = struct.pack(
+            ">32s32sQQ", vector["author"], vector["recipient"], vector["epoch"], vector["seq"]
+        )
         self.assertEqual(vector["plaintext"], binding + vector["payload"])
 
     def test_receipt_names_the_direct(self) -> None:
@@ -306,7 +310,15 @@ class SignatureTests(SynchronousTestCase):
         sealed = seal(kind, epoch=epoch, seq=seq, ttl=ttl, expires_ms=NOW + lifetime, body=body)
         parsed = SEALER.parse(sealed.raw)
         self.assertEqual(
-            (parsed.kind, parsed.epoch, parsed.seq, parsed.ttl, parsed.expires_ms, parsed.body, parsed.author),
+            (
+                parsed.kind,
+                parsed.epoch,
+                parsed.seq,
+                parsed.ttl,
+                parsed.expires_ms,
+                parsed.body,
+                parsed.author,
+            ),
             (kind, epoch, seq, ttl, NOW + lifetime, body, ALICE.node_id),
         )
         self.assertEqual(parsed.id, sealed.id)

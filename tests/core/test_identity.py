@@ -102,7 +102,16 @@ class TextTests(SynchronousTestCase):
         """Each id has one text form: capitals, padding, spare bits, foreign characters and other lengths are none."""
         text = to_text(ALICE.node_id)
         spare = text[:-1] + chr(ord(text[-1]) + 1)
-        for wrong in ("", text.upper(), text[:-1], text + "a", text + "====", text[:-1] + "1", spare, "ä" * 52):
+        for wrong in (
+            "",
+            text.upper(),
+            text[:-1],
+            text + "a",
+            text + "====",
+            text[:-1] + "1",
+            spare,
+            "ä" * 52,
+        ):
             self.assertRaises(ValueError, from_text, wrong)
 
     @given(st.binary(min_size=32, max_size=32))
