@@ -10,6 +10,7 @@ Rule: `decode` is the one door for a neighbour's bytes, and it raises nothing bu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
@@ -51,6 +52,7 @@ REJECTIONS = (
 """Why an envelope was refused: the words of REFUSED and of `rejected` in status."""
 
 U64 = (1 << 64) - 1
+_LATER_WORD = re.compile("[a-z]{1,32}")
 
 Check: TypeAlias = "Callable[[Any, Attribute[Any], Any], None]"
 
@@ -72,10 +74,10 @@ def _text(limit: int) -> Check:
 
 
 def _word(words: tuple[str, ...]) -> Check:
-    """One of `words`, or a word of a later version: short, lowercase letters."""
+    """One of `words`, or a word of a later version: 1 to 32 lowercase ASCII letters."""
 
     def check(_instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if type(value) is not str or (value not in words and not (value.isalpha() and len(value) <= 32)):
+        if type(value) is not str or not (value in words or _LATER_WORD.fullmatch(value)):
             raise MessageError(f"{attribute.name} is not a reason")
 
     return check
@@ -354,7 +356,8 @@ def decode(frame: bytes) -> Message | None:
     """The message in `frame` (tag and body), or None for a tag of a later version.
 
     Raises `MessageError` for everything that is not exactly a message within its limits. Costs at most a few times
-    the frame's size in memory: maps and extensions are refused and every length is checked against the frame.
+    the frame's size and 1.2 MiB in memory (1,024 levels of 128 places): maps and extensions are refused and every
+    length is checked against the frame.
     """
     if not frame:
         raise MessageError("an empty frame")
