@@ -38,10 +38,14 @@ class Connected:
 
 @define
 class Disconnected:
-    """The channel of `link` is gone; said exactly once for each `Connected`."""
+    """The channel of `link` is gone; said exactly once for each `Connected`.
+
+    `garbled`: because what the peer sent was no frame, which is a violation.
+    """
 
     link: int
     reason: str
+    garbled: bool = False
 
 
 @define

@@ -56,6 +56,7 @@ class PeerService(Service):
     def __init__(self, reactor: Any, step: Callable[[Event], None], network: Network) -> None:
         self.listening = Listening()
         self.refused: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
         self._reactor = reactor
         self._step = step
         self._network = network
@@ -216,7 +217,7 @@ class PeerService(Service):
         number = self._number_of.pop(connection)
         del self._links[number]
         self._congested.discard(number)
-        self._step(Disconnected(number, reason))
+        self._step(Disconnected(number, reason, connection.garbled))
         self._check_gone()
 
     def link_refused(self, connection: Connection, reason: str) -> None:
@@ -250,11 +251,16 @@ class PeerService(Service):
 
     def _count(self, reason: str) -> bool:
         """Count it under what stands before its colon. Whether a log line about it is due: the 1st, 2nd, 4th..."""
-        key = reason.partition(":")[0]
-        if key not in self.refused and len(self.refused) >= MAX_REASONS:
-            key = "other"
-        self.refused[key] += 1
-        return self.refused[key].bit_count() == 1
+        _increase(self.refused, reason.partition(":")[0])
+        return _increase(self._reasons, reason).bit_count() == 1
+
+
+def _increase(counter: Counter[str], key: str) -> int:
+    """One more of this, of at most `MAX_REASONS` by name; how many there are now."""
+    if key not in counter and len(counter) >= MAX_REASONS:
+        key = "other"
+    counter[key] += 1
+    return counter[key]
 
 
 def _connect_reason(failure: Failure) -> str:

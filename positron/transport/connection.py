@@ -124,6 +124,11 @@ class Connection(Protocol):
         """Frames dropped because the queue was full."""
         return self._queue.dropped
 
+    @property
+    def garbled(self) -> bool:
+        """Whether the peer sent what is no frame. It ends the link."""
+        return self._frames.fault is not None
+
     def send(self, frame: bytes, droppable: int = CONTROL) -> None:
         """Send tag and body; ValueError if it is empty or over `MAX_FRAME`. Ignored once the link is ending.
 

@@ -184,6 +184,15 @@ class Process:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        assert self.process is not None
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def logs(self, text: str, seconds: float = 10.0) -> None:
+        """Wait until this is in its log."""
+        wait_for(f"{self.name} logs {text!r}", lambda: text in self.log(), seconds)
+
 
 class Listener:
     """Subscribes to a topic on many nodes and collects what each of them delivers, in order."""
