@@ -8,8 +8,9 @@ to each other in time, which is its best case (research/gossip.md 3).
 - `Index` is the sorted set, `Session` one side of one conversation over it, `SyncError` what a hostile message raises.
 - Nothing is pushed: each side ends up knowing the ids it lacks, and fetches them with WANT.
 
-Rule: a message is data of a stranger. Every count in it is checked before it costs anything, and whatever it says, an
-answer costs about as much as hashing the index once, at most.
+Rule: a message is data of a stranger. Every count in it is checked before it costs anything, its ranges do not overlap,
+and an answer ends when it is full. So the dearest message found, 34 KiB of wrong fingerprints against a full index,
+costs 42 ms, and one of 40 bytes 14 ms; the budgets of sessions and bytes bound how many come.
 """
 
 from __future__ import annotations
