@@ -158,7 +158,7 @@ class Swarm:
             case events.Connected():
                 self.overlay.connected(event)
             case events.Disconnected():
-                self.overlay.disconnected(event)
+                self._disconnected(event)
             case events.DialFailed():
                 self.overlay.dial_failed(event)
             case events.SendDirect():
@@ -234,6 +234,12 @@ class Swarm:
         self.overlay.leave()
 
     # ------------------------------------------------------------------------------------------------ frames
+
+    def _disconnected(self, event: events.Disconnected) -> None:
+        link = self._context.links.get(event.link)
+        if event.garbled and link is not None:
+            self._conduct.violation(link, event.reason)
+        self.overlay.disconnected(event)
 
     def _received(self, event: events.Received) -> None:
         link = self._context.links.get(event.link)

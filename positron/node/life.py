@@ -299,6 +299,13 @@ class Life(MultiService):
         elif isinstance(notice, PeerDown):
             self._up.pop(notice.node_id, None)
             self._log.info("No longer linked to {id}: {why}", id=notice.node_id[:8], why=notice.reason)
+        elif isinstance(notice, Refused) and not notice.id:
+            self._log.warn(
+                "{id} at {address} is not linked: {reason}",
+                id=notice.node_id[:8],
+                address=notice.address,
+                reason=notice.reason,
+            )
         elif isinstance(notice, (ClockSkewed, Refused)):
             self._log.warn("{notice}", notice=str(notice))
         self._notices.perform(action)

@@ -113,9 +113,7 @@ class Overlay(Facts):
         link = self._context.links.all.pop(event.link, None)
         self._draining.pop(event.link, None)
         if link is not None and link.state != CLOSING:
-            if event.garbled:
-                self._blame(link, event.reason)
-            self._forget(link, event.reason, broken=not event.garbled)
+            self._forget(link, event.reason, broken=True)
         self._wake()
 
     def dial_failed(self, event: events.DialFailed) -> None:
@@ -193,12 +191,9 @@ class Overlay(Facts):
         """The link broke the protocol: end it at once and ban its id."""
         if link.state == CLOSING:
             return
-        self._blame(link, cause)
-        self._end(link, f"violation: {cause}", goodbye="violation", abort=True)
-
-    def _blame(self, link: Link, cause: str) -> None:
         self._trust.violation(link.node_id, cause, self._context.wall)
         self._admission.note_violation(link)
+        self._end(link, f"violation: {cause}", goodbye="violation", abort=True)
 
     def hang_up(self, link: Link, reason: str) -> None:
         """End the link; `reason` is a word of GOODBYE, which the other side is told."""
