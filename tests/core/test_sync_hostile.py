@@ -48,7 +48,7 @@ class LieTests(SynchronousTestCase):
             "one id less than counted": HEADER + part(5, LIST, varint(2) + bytes(16)),
             "an endless number": HEADER + b"\xff" * 30,
             "half a fingerprint": HEADER + part(5, FINGERPRINT, bytes(15)),
-            "an unknown mode": HEADER + part(5, 4 << 5),
+            "an unknown mode": HEADER + part(5, 4 << 5, varint(0)),
             "a prefix longer than an id": HEADER + varint(5) + bytes([SKIP | 17]) + bytes(17),
             "an empty range": HEADER + part(0, SKIP),
             "the same bound twice": HEADER + part(5, SKIP) + part(0, SKIP),
