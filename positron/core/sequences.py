@@ -58,11 +58,15 @@ class _Held:
 
 @define
 class _Epoch:
-    """One epoch of one stream. `next` is the next number to deliver, 0 while all we have is history."""
+    """One epoch of one stream. `next` is the next number to deliver, 0 while all we have is history.
+
+    `history_end` is the highest number delivered as history; the first live one may come after it and lie below.
+    """
 
     seen: Intervals = field(default=Factory(list))
     next: int = 0
     first_live: int = 0
+    history_end: int = 0
     held: dict[int, _Held] = field(default=Factory(dict))
 
 
@@ -183,6 +187,7 @@ class Sequences:
     ) -> None:
         owed_from = 1 if envelope.epoch >= self._first_start_ms else epoch.first_live
         if epoch.next == 0 or envelope.seq < owed_from:
+            epoch.history_end = max(epoch.history_end, envelope.last_seq)
             self._deliver(envelope, entries, hops, history=True)
         elif envelope.seq == epoch.next:
             self._deliver(envelope, entries, hops)
@@ -217,17 +222,21 @@ class Sequences:
             self._skip(stream, author, epoch, held.envelope.epoch)
 
     def _release(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
-        """Deliver what was held and is now in order."""
-        while epoch.held:
+        """Deliver what was held and is now in order, stepping over what was delivered as history."""
+        while True:
             held = epoch.held.pop(epoch.next, None)
-            if held is None:
+            if held is not None:
+                size = len(held.envelope.raw)
+                author.held_count -= 1
+                author.held_bytes -= size
+                self._held_bytes -= size
+                self._deliver(held.envelope, held.entries, held.hops)
+                epoch.next = held.envelope.last_seq + 1
+            elif epoch.next <= epoch.history_end and overlaps(epoch.seen, epoch.next, epoch.next):
+                end = next(last for _, last in epoch.seen if last >= epoch.next)
+                epoch.next = min([end + 1, *epoch.held])
+            else:
                 break
-            size = len(held.envelope.raw)
-            author.held_count -= 1
-            author.held_bytes -= size
-            self._held_bytes -= size
-            self._deliver(held.envelope, held.entries, held.hops)
-            epoch.next = held.envelope.last_seq + 1
         if epoch.held:
             oldest = min(held.since for held in epoch.held.values())
             self._waiting[stream, number] = oldest + HOLD_SECONDS
@@ -235,8 +244,9 @@ class Sequences:
             self._waiting.pop((stream, number), None)
 
     def _skip(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
-        """Stop waiting for what is missing before the earliest held: tell the gap and go on behind it."""
-        first = min(epoch.held)
+        """Stop waiting for what is missing before the earliest held or the next history: tell the gap, go on."""
+        starts = [low for low, _ in epoch.seen if epoch.next < low <= epoch.history_end]
+        first = min([*epoch.held, *starts])
         self._context.count("gaps")
         self._context.emit(
             Gap(author=to_text(stream[0]), epoch=number, first_seq=epoch.next, last_seq=first - 1)
