@@ -23,8 +23,11 @@ BRANCH = 16
 LEAF = 16
 """A range of so many ids or fewer is sent as a list of ids."""
 
+FIRST_LIST = 3
+"""A first message is a list only of so many ids or fewer: mostly nothing differs, and a fingerprint says so in less."""
+
 MAX_ROUNDS = 8
-"""Messages that one side sends in one session. Two indexes of 65,536 need 5; what is left is the next session's."""
+"""Messages that one side sends in one session. Two indexes of 65,536 need 6; what is left is the next session's."""
 
 _PART = LEAF // 2
 
@@ -70,7 +73,7 @@ class Session:
         out = Writer(self._floor, self._ceiling, self._limit)
         low, high = bound(self._floor), bound(self._ceiling)
         ids: list[bytes] = []
-        if self._index.count(low, high) <= LEAF:
+        if self._index.count(low, high) <= FIRST_LIST:
             ids = self._index.ids(low, high)
             out.listing(low, high, LIST, ids)
         else:
