@@ -331,9 +331,12 @@ class End:
 
     def _end(self, here: Exception, there: Exception) -> None:
         if self._ending is None:
-            self._ending = self._wires.clock.callLater(0, self.lost, here)
             if self._out is not None:
                 self._out.put(there)
+            if self._protocol is None:
+                self.lost(here)
+            else:
+                self._ending = self._wires.clock.callLater(0, self.lost, here)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Pause `producer` while too much is under way."""

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from positron import Config, Node
 from positron.config import runtime_dir
+from positron.core.notices import PeerUp
 from positron.errors import ConfigError, IdentityError, NotRunning
 
 
@@ -205,6 +206,30 @@ class TwoNodesTests(SocketsTestCase):
         yield IServiceCollection(application).stopService()
         self.assertFalse(a.ready or b.ready)
         yield self.assertFailure(b.publish("t", 1), NotRunning)
+
+    @inlineCallbacks
+    def test_dials_that_cross(self):
+        """Two nodes that dial each other at once end with one link, five times; it carries, and never goes down."""
+        for _ in range(5):
+            nodes = [self.node(), self.node()]
+            notices = []
+            for node in nodes:
+                node.startService()
+                yield node.when_ready()
+                node.on_event(notices.append)
+            for node, other in zip(nodes, reversed(nodes), strict=True):
+                node.add_peer(other.address)
+            while any(len(node._peers._links) != 1 or not node.peers() for node in nodes):
+                yield deferLater(reactor, 0.01, lambda: None)
+            heard = []
+            nodes[1].subscribe("t", heard.append)
+            yield nodes[0].publish("t", 1, min_peers=1)
+            while not heard:
+                yield deferLater(reactor, 0.01, lambda: None)
+            self.assertEqual([type(notice) for notice in notices], [PeerUp, PeerUp])
+            self.assertEqual({node.peers()[0].direction for node in nodes}, {"in", "out"})
+            for node in nodes:
+                yield node.stopService()
 
     @inlineCallbacks
     def test_listen_on_several(self):
