@@ -26,27 +26,13 @@ from positron.core.sequences import (
     insert,
     overlaps,
 )
-from tests.core.gossip_parts import ALICE, BOB, ME, WALL, chosen, context_of, entries_of, sealed, taken
+from tests.core.gossip_parts import ALICE, BOB, ME, WALL, Cheap, chosen, context_of, entries_of, sealed, taken
 
 START = WALL * 1000
 OWED, OLD = START, START - 1
 """An epoch that began with this node or after it, and one that began before."""
 
 P, Q = b"p" * 32, b"q" * 32
-
-
-class Cheap:
-    """Signs nothing, costs nothing: sequences are judged after the signature."""
-
-    def __init__(self, node_id: bytes) -> None:
-        self.node_id = node_id
-
-    def sign(self, message: bytes) -> bytes:
-        """64 zeros."""
-        return bytes(64)
-
-    def open_sealed(self, sealed: bytes) -> None:
-        """Nothing is sealed here."""
 
 
 A: Any = Cheap(ALICE.node_id)
@@ -119,9 +105,7 @@ class IntervalTests(SynchronousTestCase):
             insert(intervals, low, low + more)
             numbers |= span
             self.assertEqual({n for a, b in intervals for n in range(a, b + 1)}, numbers)
-            self.assertTrue(
-                all(one[1] + 1 < two[0] for one, two in pairwise(intervals))
-            )
+            self.assertTrue(all(one[1] + 1 < two[0] for one, two in pairwise(intervals)))
 
 
 class OrderTests(Case):
