@@ -59,6 +59,11 @@ class Bucket:
         self._time = now
         return self._level
 
+    @property
+    def in_debt(self) -> bool:
+        """Whether it was empty or overdrawn when it was last used; it may have refilled since."""
+        return self._level <= 0
+
     def wait(self, now: float, amount: float = 0.0) -> float:
         """Seconds until the level is above zero and at least `amount` (capped at `burst`); 0 if it is now.
 

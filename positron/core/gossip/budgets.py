@@ -31,9 +31,8 @@ class Budgets:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
         now = self._context.now
         state.bytes_in.debit(size, now)
-        wait = max(
-            state.bytes_in.wait(now), state.envelopes.wait(now), state.author.wait(now), state.have.wait(now)
-        )
+        buckets = (state.bytes_in, state.envelopes, state.author, state.have)
+        wait = max((bucket.wait(now) for bucket in buckets if bucket.in_debt), default=0.0)
         if wait > 0.0 and not state.link.paused:
             self._context.count("paused")
             state.link.paused = True
