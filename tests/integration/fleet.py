@@ -60,6 +60,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 class Process:
     """One node. Its data folder outlives it, so `start` after `kill` is a restart."""
 
+    program = (str(BIN / "twistd"), "-n", "positron")
+
     def __init__(self, root: Path, name: str, *options: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self.name = name
         self.host = host
@@ -77,7 +79,7 @@ class Process:
 
     def start(self, *more: str) -> Process:
         """Start it in the foreground, as a child of ours."""
-        command = [str(BIN / "twistd"), "-n", "positron", "--host", self.host, "--port", str(self.port)]
+        command = [*self.program, "--host", self.host, "--port", str(self.port)]
         command += ["--data-dir", str(self.data_dir), *self.options, *more]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self._root), "HOME": str(self._root)}
         with self.log_path.open("ab") as log:
