@@ -24,7 +24,6 @@ from positron.core.identity import verify
 from positron.core.limits import Rate
 from tests.core.gossip_parts import ME, WALL, context_of, link_state, taken
 
-
 AMPLE = Rate(1e6, 1e6)
 
 
