@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run quickstart test trial pytest lint format coverage options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage bench options docs clean
 
 install: $(STAMP)
 
@@ -44,6 +44,9 @@ coverage: install
 	$(BIN)/coverage run -m twisted.trial tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+bench: install
+	$(BIN)/python benchmarks/latency.py
 
 # The page of options is made from their declarations; a test compares the two.
 options: install
