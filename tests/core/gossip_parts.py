@@ -11,10 +11,13 @@ from positron.core import messages
 from positron.core.context import Context, Parameters
 from positron.core.envelope import BROADCAST, Entry, Envelope, Sealer, encode_entries
 from positron.core.events import Emit, Remember, Send
+from positron.core.gossip import Gossip
 from positron.core.gossip.state import LinkGossip, link_gossip
 from positron.core.identity import Identity
 from positron.core.limits import PROFILES
 from positron.core.links import UP, Link
+from positron.core.sequences import Sequences
+from positron.core.sync import Index
 
 WALL = 1_800_000_000
 """The wall clock when `now` is 0, in Unix seconds."""
@@ -128,3 +131,52 @@ def link_state(
     context.links.all[number] = link
     context.links.up[peer.node_id] = link
     return link_gossip(link, context.parameters.limits)
+
+
+class Node:
+    """One node's gossip with its links; what it tells the swarm is noted here."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.context = context_of(**parameters)
+        self.sequences = Sequences(self.context, first_start_ms=WALL * 1000)
+        self.index = Index()
+        self.scores: dict[bytes, float] = {}
+        self.violations: list[tuple[int, str]] = []
+        self.broken: list[int] = []
+        self.useful: list[int] = []
+        self.sealed: list[Envelope] = []
+        self.gossip = Gossip(
+            self.context,
+            self.index,
+            self.sequences,
+            first_hand=lambda node_id: self.scores.get(node_id, 0.5),
+            score=lambda node_id: self.scores.get(node_id, 0.5),
+            useful=lambda link, envelope: self.useful.append(link.number),
+            violation=lambda link, cause: self.violations.append((link.number, cause)),
+            broken_promise=lambda link: self.broken.append(link.number),
+            limits_for=lambda link: self.context.parameters.limits,
+            sealed=lambda state, envelope, hops: self.sealed.append(envelope),
+        )
+        self.gossip.load([], {})
+        self.context.actions.clear()
+
+    def link(self, number: int, peer: Identity | None = None, *, outbound: bool = True) -> LinkGossip:
+        """A link comes up."""
+        return self.gossip.link_up(link_state(self.context, number, peer, outbound=outbound).link)
+
+    def unlink(self, state: LinkGossip) -> None:
+        """A link goes."""
+        del self.context.links.all[state.link.number], self.context.links.up[state.link.node_id]
+        self.gossip.link_down(state.link)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and each deadline is kept."""
+        until = self.context.now + seconds
+        while self.gossip.deadline <= until:
+            self.context.now = max(self.context.now, self.gossip.deadline)
+            self.gossip.tick()
+        self.context.now = until
+
+    def count(self, name: str) -> int:
+        """A counter."""
+        return self.context.counters.get(name, 0)
