@@ -1,0 +1,479 @@
+"""Asking for what was announced, answering what is asked, and accusing by proof alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from positron.core import messages
+from positron.core.envelope import Envelope
+from positron.core.events import Fetch, Fetched
+from positron.core.gossip.pull import (
+    FIRST_DEV,
+    FIRST_MEAN,
+    GIVE_UP,
+    MAX_PULLS,
+    MAX_PULLS_PER_LINK,
+    PULL_HIGH,
+    PULL_LOW,
+)
+from positron.core.gossip.serve import FETCH_BATCH, MAX_WAITING
+from positron.core.gossip.spread import split_ids
+from positron.core.gossip.state import FIRST_MEAN as FIRST_SIZE
+from positron.core.gossip.state import WANT_WINDOW, LinkGossip
+from positron.core.limits import Rate
+from tests.core.gossip_parts import ME, Cheap, Node, chosen, identity, sealed, sent_on
+
+FIRST_WAIT = FIRST_MEAN + 2 * FIRST_DEV
+
+
+def id_of(number: int) -> bytes:
+    """An id that nobody has."""
+    return number.to_bytes(16, "big")
+
+
+class Case(SynchronousTestCase):
+    parameters: dict[str, Any] = {}
+
+    def setUp(self) -> None:
+        self.node = Node(**self.parameters)
+        self.context, self.gossip = self.node.context, self.node.gossip
+        self.links = [self.node.link(number) for number in range(1, 6)]
+        for state in self.links:
+            state.link.rtt = 0.1
+        self.context.actions.clear()
+
+    def have(self, state: LinkGossip, *ids: bytes) -> None:
+        self.gossip.have(state, messages.Have(b"".join(ids)))
+
+    def push(self, state: LinkGossip, envelope: Envelope) -> None:
+        self.gossip.push(state, 0, envelope.raw)
+
+    def wants(self) -> list[tuple[int, list[bytes]]]:
+        """Who was asked for what since the last call."""
+        found = []
+        for state in self.links:
+            for want in sent_on(self.context, state, messages.Want):
+                found.append((state.link.number, split_ids(want.ids)))
+        self.context.actions.clear()
+        return found
+
+    def asked(self) -> list[int]:
+        """Who was asked since the last call."""
+        return [number for number, _ in self.wants()]
+
+    def pings(self, state: LinkGossip) -> list[int]:
+        """Nonces of the PINGs sent on the link; the actions stay."""
+        return [ping.nonce for ping in sent_on(self.context, state, messages.Ping)]
+
+
+class TimerTests(Case):
+    def test_the_first_timer(self) -> None:
+        """A HAVE of an unknown id is answered by a WANT after mean + 2 dev, and not before."""
+        self.have(self.links[0], id_of(1), id_of(2))
+        self.node.wait(FIRST_WAIT - 0.001)
+        self.assertEqual(self.wants(), [])
+        self.node.wait(0.002)
+        self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
+
+    def test_what_comes_by_itself_is_not_asked_for(self) -> None:
+        """A PUSH in time ends the pull."""
+        envelope = sealed(self.context)
+        self.have(self.links[0], envelope.id)
+        self.node.wait(0.1)
+        self.push(self.links[1], envelope)
+        self.node.wait(5)
+        self.assertEqual(self.wants(), [])
+        self.assertEqual(len(self.gossip.puller), 0)
+
+    def test_known_ids_are_not_asked_for(self) -> None:
+        """Held, refused or forgotten but for its id."""
+        envelope = sealed(self.context)
+        self.push(self.links[1], envelope)
+        self.have(self.links[0], envelope.id)
+        self.assertEqual(len(self.gossip.puller), 0)
+
+    def wait_of(self, seq: int) -> float:
+        """How long the timer of a new pull runs now."""
+        start = self.context.now
+        self.have(self.links[0], id_of(seq))
+        self.context.actions.clear()
+        while not self.asked():
+            self.node.wait(0.005)
+            self.assertTrue(self.context.now < start + 2)
+        return self.context.now - start
+
+    def test_measured(self) -> None:
+        """The timer follows what pushes take, between 40 and 400 ms."""
+        for delay, low, high in ((0.0, PULL_LOW, PULL_LOW + 0.006), (0.9, PULL_HIGH, PULL_HIGH + 0.006)):
+            self.setUp()
+            for seq in range(1, 150):
+                envelope = sealed(self.context, Cheap(identity(9).node_id), seq)
+                self.context.verify = lambda *_: True
+                self.have(self.links[0], envelope.id)
+                self.context.now += delay
+                self.push(self.links[1], envelope)
+                self.context.actions.clear()
+            self.assertTrue(low - 0.001 <= self.wait_of(9999) <= high, delay)
+
+    def test_next_announcer(self) -> None:
+        """The next after 2.5 RTT + 60 ms, two at once from the third try, each once."""
+        for state in self.links:
+            self.have(state, id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        first = self.asked()
+        self.node.wait(0.25 + 0.060 - 0.002)
+        self.assertEqual(self.asked(), [])
+        self.node.wait(0.003)
+        second = self.asked()
+        self.assertEqual((len(first), len(second)), (1, 1))
+        self.node.wait(0.311)
+        third = self.asked()
+        self.assertEqual(len(third), 2)
+        self.node.wait(0.311)
+        fourth = self.asked()
+        self.assertEqual(sorted(first + second + third + fourth), [1, 2, 3, 4, 5])
+        self.node.wait(5)
+        self.assertEqual(self.asked(), [])
+        self.assertEqual(self.node.broken, [])
+
+    def test_slow_links_have_longer(self) -> None:
+        """The wait for an announcer is by its own round trip."""
+        self.links[0].link.rtt = 1.0
+        self.have(self.links[0], id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [1])
+        self.have(self.links[1], id_of(1))
+        self.node.wait(2.5)
+        self.assertEqual(self.asked(), [])
+        self.node.wait(0.1)
+        self.assertEqual(self.asked(), [2])
+
+    def test_the_best_announcer_first(self) -> None:
+        """By trust in tenths, then by round trip."""
+        self.links[1].link.rtt = 0.05
+        self.node.scores[self.links[2].link.node_id] = 0.9
+        for state in self.links[:3]:
+            self.have(state, id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [3])
+        self.node.wait(0.311)
+        self.assertEqual(self.asked(), [2])
+
+    def test_distrusted_announcements_are_ignored(self) -> None:
+        """A first-hand score below 0.2 is not listened to."""
+        self.node.scores[self.links[0].link.node_id] = 0.19
+        self.have(self.links[0], id_of(1))
+        self.assertEqual(len(self.gossip.puller), 0)
+
+    def test_given_up(self) -> None:
+        """After 10 s without anyone left to ask the pull is forgotten, and a new HAVE begins another."""
+        self.have(self.links[0], id_of(1))
+        self.node.wait(GIVE_UP + 1)
+        self.assertEqual(len(self.gossip.puller), 0)
+        self.assertEqual(self.links[0].pulls, 0)
+        self.have(self.links[1], id_of(1))
+        self.assertEqual(len(self.gossip.puller), 1)
+
+    def test_a_link_that_goes(self) -> None:
+        """Others are asked at once for what it owed."""
+        for state in self.links[:2]:
+            self.have(state, id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        (first,) = self.asked()
+        self.node.unlink(self.links[first - 1])
+        self.node.wait(0)
+        self.assertEqual(self.asked(), [3 - first])
+
+
+class BoundTests(Case):
+    def test_per_link(self) -> None:
+        """256 pulls for one announcer; what it says beyond is not remembered, and room comes back."""
+        self.have(self.links[0], *(id_of(number) for number in range(1, 1000)))
+        self.assertEqual(len(self.gossip.puller), MAX_PULLS_PER_LINK)
+        self.have(self.links[1], id_of(999))
+        self.assertEqual(len(self.gossip.puller), MAX_PULLS_PER_LINK + 1)
+        self.node.wait(GIVE_UP + 5)
+        self.assertEqual((self.links[0].pulls, self.links[1].pulls), (0, 0))
+
+    def test_in_all(self) -> None:
+        """4,096 pulls in all, whoever announces."""
+        for number in range(20):
+            state = self.node.link(100 + number)
+            self.have(state, *(id_of(1000 * number + n) for n in range(256)))
+        self.assertEqual(len(self.gossip.puller), MAX_PULLS)
+
+    def test_the_window(self) -> None:
+        """256 KiB are wanted of a link at its mean envelope size, at first 1 KiB; the rest follows as they come."""
+        ids = [id_of(number) for number in range(1, 2000)]
+        self.gossip.lacking(self.links[0].link, ids)
+        window = int(WANT_WINDOW / FIRST_SIZE)
+        self.assertEqual(self.wants(), [(1, ids[:window])])
+        self.gossip.miss(self.links[0], messages.Miss(b"".join(ids[:10])))
+        self.assertEqual(self.wants(), [(1, ids[window : window + 10])])
+
+    def test_the_window_learns(self) -> None:
+        """Of a link that brings large envelopes fewer are wanted at once."""
+        large = [sealed(self.context, seq=seq, size=60_000) for seq in range(1, 80)]
+        for envelope in large:
+            self.push(self.links[0], envelope)
+        self.context.actions.clear()
+        self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(1, 2000)])
+        ((_, ids),) = self.wants()
+        self.assertTrue(len(ids) * 60_000 <= WANT_WINDOW)
+
+    def test_one_want_in_flight(self) -> None:
+        """What one link was asked for by sync, another is not."""
+        self.gossip.lacking(self.links[0].link, [id_of(1)])
+        self.assertEqual(self.asked(), [1])
+        self.gossip.lacking(self.links[1].link, [id_of(1), id_of(2)])
+        self.assertEqual(self.wants(), [(2, [id_of(2)])])
+
+
+class PromiseTests(Case):
+    def want_of(self, state: LinkGossip) -> None:
+        """`state` announces 1 and is asked for it."""
+        self.have(state, id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [state.link.number])
+
+    def test_silence_accuses_nobody(self) -> None:
+        """A timer alone only moves on, however long."""
+        self.want_of(self.links[0])
+        self.node.wait(60)
+        self.assertEqual(self.node.broken, [])
+
+    def test_a_pong_before_the_want_is_answered(self) -> None:
+        """The PONG of a PING that followed the WANT proves it: broken, once."""
+        self.want_of(self.links[0])
+        self.node.wait(2.5)
+        (nonce,) = self.pings(self.links[0])
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [1])
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [1])
+
+    def test_a_pong_of_an_earlier_ping(self) -> None:
+        """The PONG of a PING from before the WANT proves nothing."""
+        nonce = self.context.ping(self.links[0].link)
+        self.want_of(self.links[0])
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [])
+
+    def test_answered_before_the_pong(self) -> None:
+        """PUSH or a late MISS before the PONG keeps the promise."""
+        envelope = sealed(self.context)
+        self.have(self.links[0], envelope.id, id_of(1))
+        self.node.wait(2.5)
+        (nonce,) = self.pings(self.links[0])
+        self.push(self.links[0], envelope)
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [])
+
+    def test_wanted_after_the_ping(self) -> None:
+        """What was wanted only after the PING is not due at its PONG."""
+        self.want_of(self.links[0])
+        self.node.wait(2.5)
+        (nonce,) = self.pings(self.links[0])
+        self.gossip.lacking(self.links[0].link, [id_of(2)])
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [])
+
+    def test_a_miss_right_after_its_have(self) -> None:
+        """MISS within 2 s of the HAVE is a broken promise; the next announcer is asked at once."""
+        self.want_of(self.links[0])
+        self.have(self.links[1], id_of(1))
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.assertEqual(self.node.broken, [1])
+        self.node.wait(0)
+        self.assertEqual(self.asked(), [2])
+
+    def test_a_miss_later(self) -> None:
+        """After more than 2 s it may have let go of the envelope in good faith."""
+        self.want_of(self.links[0])
+        self.node.wait(2.0)
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.assertEqual(self.node.broken, [])
+
+    def test_a_miss_of_what_sync_showed(self) -> None:
+        """Ids learned by sync are no promise of the link."""
+        self.gossip.lacking(self.links[0].link, [id_of(1)])
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.assertEqual(self.node.broken, [])
+
+    def test_a_miss_of_what_was_not_asked(self) -> None:
+        """Says nothing: neither about that link nor about the one that was asked."""
+        self.want_of(self.links[0])
+        self.have(self.links[1], id_of(1))
+        self.gossip.miss(self.links[1], messages.Miss(id_of(1)))
+        self.gossip.miss(self.links[1], messages.Miss(id_of(77)))
+        self.assertEqual(self.node.broken, [])
+        self.node.wait(0)
+        self.assertEqual(self.asked(), [])
+
+    def test_a_pulled_envelope_makes_a_source(self) -> None:
+        """A link that gives what had to be asked for is grafted."""
+        for state in self.links[:3]:
+            self.assertTrue(state.source)
+        helper = self.links[4]
+        envelope = sealed(self.context)
+        self.have(helper, envelope.id)
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.push(helper, envelope)
+        self.assertTrue(helper.source)
+
+
+class ServeCase(Case):
+    parameters = {"limits": {"history": Rate(1e9, 1e9)}}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.author: Any = Cheap(ME.node_id)
+        self.context.verify = lambda *_: True
+
+    def hold(self, *seqs: int, size: int = 10) -> list[Envelope]:
+        """We hold these, from somebody, and they are announced to every other link."""
+        kept = [sealed(self.context, self.author, seq, size=size) for seq in seqs]
+        for envelope in kept:
+            self.push(self.links[0], envelope)
+        self.node.wait(1.1)
+        self.context.actions.clear()
+        return kept
+
+    def want(self, state: LinkGossip, *ids: bytes) -> None:
+        self.gossip.want(state, messages.Want(b"".join(ids)))
+
+    def pushed(self, state: LinkGossip) -> list[bytes]:
+        return [push.envelope for push in sent_on(self.context, state, messages.Push)]
+
+    def missed(self, state: LinkGossip) -> list[bytes]:
+        return [key for miss in sent_on(self.context, state, messages.Miss) for key in split_ids(miss.ids)]
+
+    def fetch(self) -> Fetch:
+        (fetch,) = chosen(self.context.actions, Fetch)
+        return fetch
+
+
+class ServeTests(ServeCase):
+    def test_from_memory(self) -> None:
+        """What is in memory goes at once, as it was received."""
+        (envelope,) = self.hold(1)
+        self.want(self.links[1], envelope.id)
+        self.assertEqual(self.pushed(self.links[1]), [envelope.raw])
+
+    def test_twice(self) -> None:
+        """Each id is served twice a link; a third time is a MISS."""
+        (envelope,) = self.hold(1)
+        for _ in range(3):
+            self.want(self.links[1], envelope.id)
+        self.assertEqual(self.pushed(self.links[1]), [envelope.raw] * 2)
+        self.assertEqual(self.missed(self.links[1]), [envelope.id])
+
+    def test_only_what_was_offered(self) -> None:
+        """A link that guesses or heard of an id elsewhere gets MISS: for ids that we hold and for others."""
+        (envelope,) = self.hold(1)
+        newcomer = self.node.link(9)
+        self.want(newcomer, envelope.id, id_of(5))
+        self.assertEqual(self.pushed(newcomer), [])
+        self.assertEqual(self.missed(newcomer), [envelope.id, id_of(5)])
+        self.gossip.offered(newcomer.link, [envelope.id])
+        self.want(newcomer, envelope.id)
+        self.assertEqual(self.pushed(newcomer), [envelope.raw])
+
+    def test_stubs_are_a_miss(self) -> None:
+        """An id in the index without its envelope."""
+        (envelope,) = self.hold(1)
+        self.gossip.holdings.mute(ME.node_id)
+        self.node.wait(20)
+        self.context.actions.clear()
+        self.want(self.links[1], envelope.id)
+        self.assertEqual(self.missed(self.links[1]), [envelope.id])
+
+    def test_from_the_store(self) -> None:
+        """What is no longer in memory is read from the store; what is not found there is a MISS."""
+        one, two = self.hold(1, 2)
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], one.id, two.id)
+        self.assertEqual(self.fetch(), Fetch(2, [one.id, two.id]))
+        self.assertEqual(self.pushed(self.links[1]), [])
+        self.gossip.fetched(Fetched(2, {one.id: one.raw}))
+        self.assertEqual(self.pushed(self.links[1]), [one.raw])
+        self.assertEqual(self.missed(self.links[1]), [two.id])
+
+    def test_pong_after_the_answers(self) -> None:
+        """A PING behind a WANT is answered only once the store was; another link's at once."""
+        (envelope,) = self.hold(1)
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], envelope.id)
+        self.assertFalse(self.gossip.ping(self.links[1], 7))
+        self.assertTrue(self.gossip.ping(self.links[2], 8))
+        self.assertEqual(sent_on(self.context, self.links[1], messages.Pong), [])
+        self.gossip.fetched(Fetched(2, {envelope.id: envelope.raw}))
+        order = [type(one) for one in sent_on(self.context, self.links[1], (messages.Push, messages.Pong))]  # type: ignore[arg-type]
+        self.assertEqual(order, [messages.Push, messages.Pong])
+        self.assertTrue(self.gossip.ping(self.links[1], 9))
+
+    def test_in_turns(self) -> None:
+        """64 at a time, the links in turn, so that one link's history holds up nobody."""
+        kept = [envelope.id for envelope in self.hold(*range(1, 201))]
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], *kept)
+        self.want(self.links[2], *kept[:3])
+        turns = []
+        while fetches := chosen(self.context.actions, Fetch):
+            self.context.actions.clear()
+            for fetch in fetches:
+                turns.append((fetch.link, len(fetch.ids)))
+                self.gossip.fetched(Fetched(fetch.link, {}))
+        self.assertEqual(
+            turns, [(2, FETCH_BATCH), (3, 3), (2, FETCH_BATCH), (2, FETCH_BATCH), (2, 200 - 3 * 64)]
+        )
+
+    def test_a_link_that_goes_meanwhile(self) -> None:
+        """The store's answer for a link that is gone is dropped, and others are served after it."""
+        one, two = self.hold(1, 2)
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], one.id)
+        self.node.unlink(self.links[1])
+        self.context.actions.clear()
+        self.gossip.fetched(Fetched(2, {one.id: one.raw}))
+        self.assertEqual(self.context.actions, [])
+        self.want(self.links[2], two.id)
+        self.assertEqual(self.fetch(), Fetch(3, [two.id]))
+
+    def test_the_queue_is_bounded(self) -> None:
+        """8,192 ids of one link may wait for the store; the rest is a MISS."""
+        kept = [envelope.id for envelope in self.hold(*range(1, MAX_WAITING + 100))]
+        self.node.wait(15)
+        self.context.actions.clear()
+        for start in range(0, len(kept), 4096):
+            self.want(self.links[1], *kept[start : start + 4096])
+        self.assertEqual(len(self.missed(self.links[1])), len(kept) - MAX_WAITING - FETCH_BATCH)
+
+
+class HistoryBudgetTests(ServeCase):
+    parameters = {"limits": {"history": Rate(1000, 1000)}}
+
+    def test_paced(self) -> None:
+        """History leaves at the node's budget: the second batch waits until the first is paid for."""
+        kept = [envelope.id for envelope in self.hold(*range(1, 129), size=100)]
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], *kept)
+        self.fetch()
+        self.context.actions.clear()
+        self.gossip.fetched(Fetched(2, {}))
+        self.assertEqual(chosen(self.context.actions, Fetch), [])
+        spent = sum(self.gossip.holdings.known[key].size for key in kept[:FETCH_BATCH])
+        self.context.actions.clear()
+        self.node.wait((spent - 1000) / 1000 - 0.1)
+        self.assertEqual(chosen(self.context.actions, Fetch), [])
+        self.node.wait(0.2)
+        self.assertEqual(len(chosen(self.context.actions, Fetch)), 1)
