@@ -27,7 +27,7 @@ from positron.core.swarm import Swarm
 from positron.errors import NotRunning, PositronError, StoreError
 from positron.node.clocks import Clocks
 from positron.node.loop import Loop
-from positron.node.parameters import limits_of, parameters_of
+from positron.node.parameters import limits_by_address, limits_of, parameters_of
 from positron.node.resources import Resources
 from positron.services.gossip import GossipService
 from positron.services.network import Network, TCPNetwork
@@ -185,7 +185,12 @@ class Life(MultiService):
         swarm = self._swarm
         assert swarm is not None
         self._trust.open(store)
-        self._peers.open(TLSIdentity(identity.seed), limits_of(self.config), swarm.tried)
+        self._peers.open(
+            TLSIdentity(identity.seed),
+            limits_of(self.config),
+            swarm.tried,
+            limits_by_address(self.config),
+        )
         self.ready = True
         self._loop.begin(swarm, self.clocks.wall() - self.clocks.now())
         self._gossip.open(identity.node_id, store)

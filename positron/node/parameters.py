@@ -7,11 +7,13 @@ what it should is the operator's: one sentence.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 from attrs import evolve
 
 from positron import __version__
 from positron.config import Config
+from positron.core.addresses import is_private
 from positron.core.context import Parameters
 from positron.core.identity import from_text
 from positron.core.limits import PROFILES, Limits, Rate
@@ -71,6 +73,14 @@ def limits_of(config: Config) -> Limits:
         inbound_address=inbound[0],
         inbound_group=inbound[1],
     )
+
+
+def limits_by_address(config: Config) -> Callable[[str], Limits]:
+    """The limits for an ip: in `wan`, private and loopback ones have those of `lan` (as `Facts.limits_for` a link)."""
+    limits = limits_of(config)
+    if config.profile != "wan":
+        return lambda ip: limits
+    return lambda ip: PROFILES["lan"] if is_private(ip) else limits
 
 
 def read_secrets(path: str | None) -> tuple[bytes, ...]:

@@ -77,11 +77,27 @@ class PeerService(Service):
         if not self.listening.bound:
             self.listening.bind(self._network.servers(config))
 
-    def open(self, tls: TLSIdentity, limits: AdmissionLimits, tried: Callable[[str], bool]) -> None:
-        """Let visitors in, and dial as `tls`. `tried(ip)`: whether we were linked to a node there."""
+    def open(
+        self,
+        tls: TLSIdentity,
+        limits: AdmissionLimits,
+        tried: Callable[[str], bool],
+        limits_at: Callable[[str], AdmissionLimits] | None = None,
+    ) -> None:
+        """Let visitors in, and dial as `tls`.
+
+        `tried(ip)`: whether we were linked to a node there; `limits_at(ip)`: what holds there instead of `limits`.
+        """
         self._tls = tls
         self.listening.admission = AdmissionFactory(
-            self, self._reactor, tls, limits=limits, group_of=group_of, tried=tried, refused=self._turned_away
+            self,
+            self._reactor,
+            tls,
+            limits=limits,
+            group_of=group_of,
+            tried=tried,
+            refused=self._turned_away,
+            limits_at=limits_at,
         )
         self.startService()
 

@@ -62,7 +62,8 @@ class AdmissionFactory(Factory):
     (its turn did not come in 5 s), `closed early`.
 
     `tried(ip)` says whether we have been linked to a node at that address: half the handshake rate is theirs.
-    The rates of `limits` are taken once, the counts are read at each decision.
+    `limits_at(ip)` has the limits per address and group for one address, where they are not those of `limits`. The
+    rate in all is taken once, the rest is read at each decision.
     """
 
     noisy = False
@@ -77,15 +78,19 @@ class AdmissionFactory(Factory):
         group_of: Callable[[str], str],
         tried: Callable[[str], bool],
         refused: Callable[[str, str], None],
+        limits_at: Callable[[str], AdmissionLimits] | None = None,
     ) -> None:
         self._clock = reactor
         self._limits = limits
+        self._limits_at = limits_at or (lambda ip: limits)
         self._group_of = group_of
         self._tried = tried
         self._refused = refused
         connections = ConnectionFactory(owner, reactor, outbound=False)
         self._channels = ChannelFactory(tls, connections, reactor, outbound=False)
-        self._turns: Turns[Gate] = Turns(limits.handshakes_all, limits.handshakes_address)
+        self._turns: Turns[Gate] = Turns(
+            limits.handshakes_all, lambda ip: self._limits_at(ip).handshakes_address
+        )
         self._next_turn: typing.Any = None
         self._addresses: dict[Gate, IAddress | None] = {}
         self._half_open: dict[Gate, None] = {}
@@ -170,7 +175,7 @@ class AdmissionFactory(Factory):
 
     def _objection(self, ip: str, group: str) -> str | None:
         """Why a visitor may not come in, None if it may. May evict another to make room."""
-        limits = self._limits
+        limits, limits_all = self._limits_at(ip), self._limits.half_open_all
         if self._closing:
             return "closing"
         if _reached(limits.inbound_address, self._of_address[ip]):
@@ -179,7 +184,7 @@ class AdmissionFactory(Factory):
             return "inbound limit of group"
         if _reached(limits.half_open_address, self._half_open_of_address[ip]):
             return "half-open limit of address"
-        if limits.half_open_all is not None and not self._make_room(limits.half_open_all):
+        if limits_all is not None and not self._make_room(limits_all):
             return "half-open limit"
         return None
 

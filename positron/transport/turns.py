@@ -9,6 +9,7 @@ visitor waits, and the gate's own timer ends the wait.
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 
 from positron.core.limits import HANDSHAKE_BURST, Bucket
 
@@ -30,14 +31,14 @@ V = typing.TypeVar("V", bound=Visitor)
 class Turns(typing.Generic[V]):
     """The visitors who wait, and the order in which they may begin.
 
-    Rates are handshakes a second, in all and per address; None is no limit. Bursts are `HANDSHAKE_BURST` seconds'
+    Rates are handshakes a second, in all and of an address; None is no limit. Bursts are `HANDSHAKE_BURST` seconds'
     worth. `now` is in seconds.
     """
 
-    def __init__(self, rate_all: float | None, rate_address: float | None) -> None:
+    def __init__(self, rate_all: float | None, rate_of: Callable[[str], float | None]) -> None:
         self._reserved = None if rate_all is None else _bucket(rate_all / 2)
         self._open = None if rate_all is None else _bucket(rate_all / 2)
-        self._rate_address = rate_address
+        self._rate_of = rate_of
         self._addresses: dict[str, Bucket] = {}
         self._waiting: dict[V, None] = {}
         self._served: dict[str, int] = {}
@@ -93,10 +94,11 @@ class Turns(typing.Generic[V]):
         self._served[visitor.group] = self._serial
         if len(self._served) > REMEMBERED:
             del self._served[next(iter(self._served))]
-        if self._rate_address is not None:
+        rate = self._rate_of(visitor.ip)
+        if rate is not None:
             if visitor.ip not in self._addresses:
                 self._forget(now)
-                self._addresses[visitor.ip] = _bucket(self._rate_address)
+                self._addresses[visitor.ip] = _bucket(rate)
             self._addresses[visitor.ip].debit(1, now)
 
     def _wait_of_address(self, ip: str, now: float) -> float:

@@ -208,6 +208,17 @@ class TwoNodesTests(SocketsTestCase):
         yield self.assertFailure(b.publish("t", 1), NotRunning)
 
     @inlineCallbacks
+    def test_many_of_one_private_address(self):
+        """What the profile `wan` allows a public address does not bind the nodes of one computer or one LAN."""
+        hub = self.node(profile="wan")
+        hub.startService()
+        yield hub.when_ready()
+        for _ in range(6):
+            self.node(profile="wan", bootstrap=[hub.address], discovery=False).startService()
+        yield hub.when_peers(6).addTimeout(10, reactor)
+        self.assertEqual(hub.stats().links_refused, {})
+
+    @inlineCallbacks
     def test_dials_that_cross(self):
         """Two nodes that dial each other at once end with one link, five times; it carries, and never goes down."""
         for _ in range(5):

@@ -81,7 +81,7 @@ class Guest:
 class TurnsTests(SynchronousTestCase):
     def test_no_limits(self):
         """Without rates everybody's turn is now, in order."""
-        turns = Turns(None, None)
+        turns = Turns(None, lambda ip: None)
         guests = [Guest(str(n)) for n in range(3)]
         for guest in guests:
             turns.join(guest)
@@ -89,14 +89,14 @@ class TurnsTests(SynchronousTestCase):
 
     def test_round_robin(self):
         """Groups alternate; inside a group the first who came is first."""
-        turns = Turns(None, None)
+        turns = Turns(None, lambda ip: None)
         for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
             turns.join(Guest(name, group=name[0]))
         self.assertEqual([turns.next(0.0).ip for _ in range(6)], ["a1", "b1", "c1", "a2", "b2", "a3"])
 
     def test_delay_is_kept(self):
         """Coming back after `delay` always finds a turn, and sooner does not."""
-        turns = Turns(7, 2)
+        turns = Turns(7, lambda ip: 2)
         now = 0.0
         for n in range(60):
             turns.join(Guest(f"ip{n % 5}", group=str(n % 3), tried=n % 4 == 0))
@@ -114,7 +114,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_leaving(self):
         """Who left is never served."""
-        turns = Turns(None, None)
+        turns = Turns(None, lambda ip: None)
         guest = Guest("x")
         turns.join(guest)
         turns.leave(guest)
@@ -124,7 +124,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_memory_is_bounded(self):
         """A hundred thousand addresses of as many groups leave a bounded memory."""
-        turns = Turns(500, 1)
+        turns = Turns(500, lambda ip: 1)
         for n in range(100_000):
             turns.join(Guest(f"ip{n}", group=f"g{n}"))
             turns.next(n / 100)
