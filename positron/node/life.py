@@ -139,7 +139,6 @@ class Life(MultiService):
         resources = Resources(self._reactor, self.config, self.clocks, *self._given)
         self._resources = resources
         loaded = await resources.open()
-        self._check_wanted()
         identity, store = resources.identity, resources.store
         assert identity is not None and store is not None
         self._create(identity, store, loaded)

@@ -109,6 +109,20 @@ class TalkingTests(NetworkTestCase):
         self.network.run(10)
         self.assertEqual([message.data for message in heard], ["early"])
 
+    def test_history_is_for_those_who_ask(self):
+        """What was published before a node ever started reaches its subscribers with history, and no others."""
+        (a,) = self.start("a")
+        self.network.wait(a.publish("t", "before"))
+        self.network.run(1)
+        b = self.network.node("b", bootstrap=["a"])
+        plain, full = self.listen(b), self.listen(b, history=10)
+        b.startService()
+        self.network.run(10)
+        self.network.wait(a.publish("t", "after"))
+        self.network.run(5)
+        self.assertEqual([message.data for message in plain], ["after"])
+        self.assertEqual([message.data for message in full], ["before", "after"])
+
     def test_data_is_a_copy_for_each_subscriber(self):
         """A subscriber that changes its message changes nobody else's."""
         (a,) = self.start("a")
@@ -458,6 +472,7 @@ class LifeTests(NetworkTestCase):
         self.network.run(1)
         self.network.wait(b.stopService())
         self.failureResultOf(b.publish("t", 0), NotRunning)
+        self.failureResultOf(b.history("t"), NotRunning)
         self.network.wait(a.publish("t", 2))
         self.network.run(20)
         b.startService()

@@ -177,6 +177,28 @@ class TwoNodesTests(SocketsTestCase):
         self.assertFalse(b.running)
 
     @inlineCallbacks
+    def test_started_while_stopping(self):
+        """A start waits for a stop under way, so that it can have the same port and folder."""
+        a = self.node(data_dir=self.folder())
+        a.startService()
+        yield a.when_ready()
+        a.reload(Config(host="127.0.0.1", port=int(a.address.rpartition(":")[2])))
+        stopped = a.stopService()
+        a.startService()
+        yield stopped
+        yield a.when_ready()
+        yield a.publish("t", 1)
+
+    def test_all_or_nothing(self):
+        """When one of several endpoints cannot be bound, the others are let go."""
+        taken = self.node()
+        taken.privilegedStartService()
+        port = taken.listen[0].rpartition(":")[2]
+        b = self.node(listen=["tcp:0:interface=127.0.0.1", f"tcp:{port}:interface=127.0.0.1"])
+        self.assertRaises(CannotListenError, b.startService)
+        self.assertEqual(b.listen, [])
+
+    @inlineCallbacks
     def test_not_ready_yet(self):
         """Between bind and ready the port is taken and nobody is let in."""
         a = self.node()

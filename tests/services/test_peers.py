@@ -136,6 +136,11 @@ class PeerServiceTests(SynchronousTestCase):
         self.network.run(5)
         self.assertEqual([type(event) for event in self.a.heard], [Congested, Drained])
         self.assertLess(self.a.heard[1].queued, 64 * 1024)
+        self.b.pause(Pause(1))
+        for _ in range(100):
+            self.a.send(Send(1, b"x" * 10_000))
+        self.network.run(0.5)
+        self.assertIsInstance(self.a.heard[2], Congested)
 
     def test_dials_that_fail(self):
         """Each is heard once, with a reason of a few words, which is counted."""
@@ -176,7 +181,11 @@ class PeerServiceTests(SynchronousTestCase):
         self.a.dial(Dial("10.0.0.99:8888"))
         self.a.dial(Dial("10.0.0.2:8888"))
         self.network.run(0.025)
+        self.network.partition(["a"])
+        began = self.clock.seconds()
         self.network.wait(self.a.close())
+        self.assertLess(self.clock.seconds() - began, 1.5)
+        self.network.heal()
         self.a.dial(Dial("10.0.0.2:8888"))
         kinds = sorted(type(event).__name__ for event in self.a.heard)
         self.assertEqual(kinds, ["DialFailed", "DialFailed", "DialFailed", "Disconnected"])
