@@ -53,6 +53,33 @@ class RecorderTests(SynchronousTestCase):
                 self.assertLess(order.get(author, (0, 0)), (int(epoch), int(seq)), message_id)
                 order[author] = int(epoch), int(seq)
 
+    def test_killed_in_the_middle(self) -> None:
+        """Killed with -9 while messages pour in: nothing is missed, and repeated is at most what was heard in the
+        last second, which may not have been committed."""
+        nodes = [self.fleet.node().start().ready()]
+        nodes.append(self.fleet.node("--bootstrap", nodes[0].address).start().ready())
+        recorder = Recorder(self.root, nodes[0].address)
+        self.fleet.nodes.append(recorder)
+        recorder.start().ready()
+        wait_for("linked", lambda: all(node.up() == 2 for node in (*nodes, recorder)), 30)
+        owed: list[str] = []
+        written: list[tuple[float, int]] = []
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            owed += self.publish(nodes, 10)
+            written.append((time.monotonic(), len(recorder.lines)))
+        recorder.kill()
+        killed_at, before = time.monotonic(), recorder.lines
+        committed = max(count for moment, count in written if moment < killed_at - 1)
+        self.assertGreater(committed, 100)
+        owed += self.publish(nodes, 50)
+        recorder.start().ready()
+        wait_for("all of them", lambda: {message_id for message_id, _ in recorder.lines} >= set(owed), 30)
+        after = [message_id for message_id, _ in recorder.lines[len(before) :]]
+        self.assertEqual(len(set(after)), len(after))
+        self.assertEqual({message_id for message_id, _ in recorder.lines} - set(owed), set())
+        self.assertEqual(set(after) & {message_id for message_id, _ in before[:committed]}, set())
+
     def test_killed_and_restarted(self) -> None:
         """Killed with -9 after a quiet second: what came before is not repeated, what came meanwhile is not missed."""
         nodes = [self.fleet.node().start().ready()]
