@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import NamedTuple
 
 from attrs import define, field
 
@@ -38,6 +39,18 @@ class _Pull:
     first: float
     announced: dict[int, float] = field(factory=dict)
     asked: list[int] = field(factory=list)
+
+
+class Arrival(NamedTuple):
+    """What was known of an envelope before it came.
+
+    `asked`: we asked this link for it. `first`: when it was first announced, None for one that came out of nowhere or
+    by anti-entropy. `announced`: by which links, and when.
+    """
+
+    asked: bool
+    first: float | None
+    announced: dict[int, float]
 
 
 class Puller:
@@ -104,21 +117,18 @@ class Puller:
         )
         self.pump(state)
 
-    def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> tuple[bool, float | None]:
-        """An envelope came on this link. Says whether we had asked for it, and the first evidence of it, if any.
-
-        The second is None for one that came out of nowhere or by anti-entropy.
-        """
+    def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> Arrival:
+        """An envelope came on this link: what was known of it before."""
         state.measured(size)
         asked = state.wanted.pop(envelope_id, None) is not None
         self._in_flight.pop(envelope_id, None)
         pull = self._pulls.pop(envelope_id, None)
         if pull is None:
-            return asked, None
+            return Arrival(asked, None, {})
         self._close(pull)
         if not pull.asked:
             self._measure(self._context.now - pull.first)
-        return asked, pull.first
+        return Arrival(asked, pull.first, pull.announced)
 
     def _measure(self, delay: float) -> None:
         error = delay - self._mean

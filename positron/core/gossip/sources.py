@@ -9,10 +9,12 @@ GRAFT means "push to me". PRUNE with backoff 0 means "push to me no longer", wit
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from positron.core import messages
 from positron.core.context import Context
+from positron.core.gossip.holdings import Spread
 from positron.core.gossip.state import LinkGossip
 
 MAX_PUSHED = 12
@@ -21,6 +23,11 @@ MAX_PUSHED = 12
 BACKOFF_SECONDS = 30
 LAG_CAP = 0.8
 LAG_WEIGHT = 0.2
+SETTLE_SECONDS = 2.0
+SILENT, SILENT_KNOWING = 0.8, 0.15
+"""What counts as the lag of a source that never showed an envelope; less if we had told it that we have it."""
+
+SILENT_WEIGHT = 0.1
 WASTE_WEIGHT = 0.05
 WASTEFUL = 0.9
 QUIET_SECONDS = 30.0
@@ -45,6 +52,7 @@ class Sources:
         self._first_hand = first_hand
         self._last_pull = last_pull
         self._wanted = context.parameters.fanout
+        self._unsettled: deque[Spread] = deque()
         self.deadline = 0.0
         """When the next heartbeat is due."""
 
@@ -72,6 +80,21 @@ class Sources:
     def showed(self, state: LinkGossip, delay: float) -> None:
         """The link showed an id `delay` seconds after its first evidence."""
         state.lag += (min(LAG_CAP, max(0.0, delay)) - state.lag) * LAG_WEIGHT
+
+    def watch(self, spread: Spread) -> None:
+        """An envelope is spreading: at a heartbeat 2 s later we look which sources never showed it."""
+        self._unsettled.append(spread)
+
+    def _settle(self) -> None:
+        edge = self._context.now - SETTLE_SECONDS
+        sources = [state for state in self._states.values() if state.source]
+        while self._unsettled and self._unsettled[0].first < edge:
+            spread = self._unsettled.popleft()
+            for state in sources:
+                number = state.link.number
+                if number not in spread.shown and state.link.up_since < spread.first:
+                    silent = SILENT_KNOWING if number in spread.told else SILENT
+                    state.lag += (silent - state.lag) * SILENT_WEIGHT
 
     def pushed(self, state: LinkGossip, duplicate: bool) -> None:
         """The link pushed an envelope unasked; whether we had it already."""
@@ -110,6 +133,7 @@ class Sources:
         """One heartbeat, jittered: trim, swap the worst, keep an outbound source, and save in small networks."""
         interval = self._context.parameters.heartbeat_interval
         self.deadline = self._context.now + interval * (0.9 + 0.2 * self._context.rng.random())
+        self._settle()
         self._economise()
         for state in [state for state in self._states.values() if state.source and not self._good(state)]:
             if self._count() > 1:

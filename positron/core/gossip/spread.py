@@ -18,7 +18,7 @@ from positron.core.events import PAYLOAD, Fetched, Send
 from positron.core.gossip.accept import OUTDATED, STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
 from positron.core.gossip.holdings import Holdings, Index, Spread
-from positron.core.gossip.pull import Puller
+from positron.core.gossip.pull import Arrival, Puller
 from positron.core.gossip.serve import Server
 from positron.core.gossip.sources import Sources
 from positron.core.gossip.state import LinkGossip, link_gossip
@@ -31,6 +31,11 @@ from positron.core.sequences import Sequences
 
 FLOOD_HOPS = 4
 FLOOD_LINKS = 16
+WASTE_WEIGHT = 0.1
+"""How much one push counts in the measured waste of its hop."""
+
+UNKNOWN_WASTE = 0.5
+
 BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push."""
 
@@ -113,8 +118,8 @@ class Gossip:
         if envelope is None or verdict.reason in VIOLATIONS:
             self._refuse(state, verdict)
             return
-        asked, first = self.puller.arrived(state, envelope.id, len(raw))
-        if not asked:
+        arrival = self.puller.arrived(state, envelope.id, len(raw))
+        if not arrival.asked:
             state.envelopes.debit(1, self._context.now)
             if envelope.author == state.link.node_id:
                 state.author.debit(1, self._context.now)
@@ -122,11 +127,11 @@ class Gossip:
         if verdict.reason is not None:
             self._refuse(state, verdict)
         elif envelope.kind == BROADCAST:
-            self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), asked, first)
+            self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), arrival)
         else:
             self.holdings.see(envelope.id)
             self._sealed(state, envelope, min(hops + 1, 255))
-        if asked:
+        if arrival.asked:
             self.puller.pump(state)
 
     def _accepted(
@@ -135,31 +140,41 @@ class Gossip:
         envelope: Envelope,
         entries: list[Entry],
         hops: int,
-        asked: bool,
-        first: float | None,
+        arrival: Arrival,
     ) -> None:
         context = self._context
-        by_sync = asked and first is None
+        by_sync = arrival.asked and arrival.first is None
         context.count("received", envelope.count)
         state.link.last_useful = context.now
         spread = self.holdings.keep(envelope, hops, topics_of(entries))
-        if first is not None:
-            spread.first = first
-            self.sources.showed(state, context.now - first)
-            if asked and not state.source:
-                self.sources.pulled(state)
         spread.shown.add(state.link.number)
+        if arrival.first is not None:
+            self._evidence_before(spread, state, arrival, arrival.first)
+        if not by_sync:
+            self.sources.watch(spread)
         self._sequences.accept(envelope, entries, hops, state.link.node_id, live=not by_sync)
         self._useful(state.link, envelope)
         if not by_sync:
             self._relay(spread, envelope, hops)
         self.announcer.announce(spread)
 
+    def _evidence_before(self, spread: Spread, state: LinkGossip, arrival: Arrival, first: float) -> None:
+        """It was announced before it came: those links need no push, and their lag is known."""
+        spread.first = first
+        spread.shown.update(arrival.announced)
+        for number, at in arrival.announced.items():
+            if number in self.states:
+                self.sources.showed(self.states[number], at - first)
+        if state.link.number not in arrival.announced:
+            self.sources.showed(state, self._context.now - first)
+        if arrival.asked and not state.source:
+            self.sources.pulled(state)
+
     def _measure_waste(self, state: LinkGossip, hops: int, duplicate: bool) -> None:
         if state.source:
             self.sources.pushed(state, duplicate)
         elif hops <= FLOOD_HOPS:
-            self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * 0.1
+            self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * WASTE_WEIGHT
 
     def _refuse(self, state: LinkGossip, verdict: Verdict) -> None:
         reason, envelope = verdict.reason or "", verdict.envelope
@@ -242,13 +257,17 @@ class Gossip:
     def _flood(self, unshown: list[LinkGossip], hops: int, already: int) -> list[LinkGossip]:
         """More links to push to near the author, as many as the measured waste there allows."""
         self._waste[hops] *= 0.998
-        share = min(1.0, max(0.0, (0.40 - self._waste[hops]) / 0.10))
+        # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
+        share = min(1.0, max(0.0, (0.40 - max(self._waste[: hops + 1])) / 0.10))
         room = int(FLOOD_LINKS * share) - already
         if room <= 0:
             return []
         others = [state for state in unshown if not state.pushes and not state.congested]
         if len(others) > room:
             others = self._context.rng.sample(others, room)
+        # Nobody tells us what became of a push, so ours count as half wasted: who sees few pushes of others, and so
+        # learns nothing, explores now and then instead of flooding for ever.
+        self._waste[hops] += (UNKNOWN_WASTE - self._waste[hops]) * (1 - (1 - WASTE_WEIGHT) ** len(others))
         return others
 
     def _unshown(self, spread: Spread) -> list[LinkGossip]:
