@@ -3,9 +3,13 @@
 - `holdings`  what is held, known, refused
 - `state`     what is kept per link
 - `sources`   who pushes to whom (GRAFT, PRUNE, heartbeat)
+- `flood`     pushing to more links near the author
 - `announce`  HAVE at once, in 25 ms, within a second
 - `pull`      WANT, MISS, broken promises
 - `accept`    the judgement of an envelope, cheapest question first
+- `serve`     answering WANT
+- `publish`   sealing what the application publishes
+- `budgets`   holding back a link that is over its budget
 - `spread`    `Gossip`: all of it together
 
 Rule: verify before anything else is done with an envelope, relay the very bytes received, blame the link it came on.

@@ -1,9 +1,7 @@
 """`Gossip`: an envelope comes in on one link and goes out on the others.
 
-New envelope: keep it, deliver it, push it to every link that grafted us and has not shown the id, announce it to all
-others. Early hops (up to 4) also push to up to 16 links while the measured waste at that hop is low: there are no
-duplicates near the author, so flooding there buys latency for nothing, and the rule finds the depth by itself
-(research/gossip.md 2). `ttl` bounds eager push by hops; beyond it an envelope is only announced, so neither an honest
+New envelope: keep it, deliver it, push it to every link that grafted us and has not shown the id, and near its author
+to more (`flood`), announce it to all others. `ttl` bounds eager push by hops; beyond it an envelope is only announced, so neither an honest
 limit nor a forged hop count can keep it from anyone.
 """
 
@@ -17,6 +15,7 @@ from positron.core.envelope import BROADCAST, Entry, Envelope
 from positron.core.events import PAYLOAD, Fetched, Send
 from positron.core.gossip.accept import OUTDATED, STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
+from positron.core.gossip.flood import Flood
 from positron.core.gossip.holdings import Holdings, Index, Spread
 from positron.core.gossip.pull import Arrival, Puller
 from positron.core.gossip.serve import Server
@@ -28,13 +27,6 @@ from positron.core.links import Link
 from positron.core.notices import Refused
 from positron.core.records import IndexEntry
 from positron.core.sequences import Sequences
-
-FLOOD_HOPS = 4
-FLOOD_LINKS = 16
-WASTE_WEIGHT = 0.1
-"""How much one push counts in the measured waste of its hop."""
-
-UNKNOWN_WASTE = 0.5
 
 BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push."""
@@ -83,7 +75,7 @@ class Gossip:
             context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
         )
         self.server = Server(context, self.holdings, self.states)
-        self._waste = [0.0] * (FLOOD_HOPS + 1)
+        self._flood = Flood(context)
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
 
@@ -123,7 +115,11 @@ class Gossip:
             state.envelopes.debit(1, self._context.now)
             if envelope.author == state.link.node_id:
                 state.author.debit(1, self._context.now)
-            self._measure_waste(state, hops, verdict.reason == "duplicate")
+            duplicate = verdict.reason == "duplicate"
+            if state.source:
+                self.sources.pushed(state, duplicate)
+            else:
+                self._flood.measure(hops, duplicate)
         if verdict.reason is not None:
             self._refuse(state, verdict)
         elif envelope.kind == BROADCAST:
@@ -169,12 +165,6 @@ class Gossip:
             self.sources.showed(state, self._context.now - first)
         if arrival.asked and not state.source:
             self.sources.pulled(state)
-
-    def _measure_waste(self, state: LinkGossip, hops: int, duplicate: bool) -> None:
-        if state.source:
-            self.sources.pushed(state, duplicate)
-        elif hops <= FLOOD_HOPS:
-            self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * WASTE_WEIGHT
 
     def _refuse(self, state: LinkGossip, verdict: Verdict) -> None:
         reason, envelope = verdict.reason or "", verdict.envelope
@@ -247,28 +237,13 @@ class Gossip:
             for state in unshown
             if state.pushes and not state.congested and (not big or state.rank == 1)
         ]
-        if hops <= FLOOD_HOPS and not big:
-            chosen += self._flood(unshown, hops, len(chosen))
+        if not big:
+            others = [state for state in unshown if not state.pushes and not state.congested]
+            chosen += self._flood.choose(others, hops, len(chosen))
         frame = messages.push_frame(hops, envelope.raw)
         for state in chosen:
             self._push_to(state, spread, frame)
         self._context.count("relayed" if hops else "pushed", len(chosen))
-
-    def _flood(self, unshown: list[LinkGossip], hops: int, already: int) -> list[LinkGossip]:
-        """More links to push to near the author, as many as the measured waste there allows."""
-        self._waste[hops] *= 0.998
-        # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
-        share = min(1.0, max(0.0, (0.40 - max(self._waste[: hops + 1])) / 0.10))
-        room = int(FLOOD_LINKS * share) - already
-        if room <= 0:
-            return []
-        others = [state for state in unshown if not state.pushes and not state.congested]
-        if len(others) > room:
-            others = self._context.rng.sample(others, room)
-        # Nobody tells us what became of a push, so ours count as half wasted: who sees few pushes of others, and so
-        # learns nothing, explores now and then instead of flooding for ever.
-        self._waste[hops] += (UNKNOWN_WASTE - self._waste[hops]) * (1 - (1 - WASTE_WEIGHT) ** len(others))
-        return others
 
     def _unshown(self, spread: Spread) -> list[LinkGossip]:
         return [

@@ -1,0 +1,54 @@
+"""Pushing to more links than asked for it, near the author.
+
+There are no duplicates near the author, so flooding there buys latency for nothing. How far that goes depends on the
+size of the network, which nobody knows: so every node measures, per hop, which share of the pushes that others sent
+it unasked was waste, and floods up to 16 links at a hop while that share is below 0.3, none above 0.4. The rule finds
+the depth by itself.
+"""
+
+from __future__ import annotations
+
+from positron.core.context import Context
+from positron.core.gossip.state import LinkGossip
+
+MAX_HOPS = 4
+MAX_LINKS = 16
+FULL_BELOW, NONE_ABOVE = 0.30, 0.40
+WEIGHT = 0.1
+"""How much one push counts in the measured waste of its hop."""
+
+FADE = 0.998
+"""What is left of the measured waste of a hop with each envelope there, so that it is tried again."""
+
+UNKNOWN = 0.5
+"""Nobody tells us what became of a push of ours, so each counts as half wasted: who sees few pushes of others, and so
+learns nothing, explores now and then instead of flooding for ever."""
+
+
+class Flood:
+    """The measured waste by hop, and what follows from it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waste = [0.0] * (MAX_HOPS + 1)
+
+    def measure(self, hops: int, duplicate: bool) -> None:
+        """A link that is no source of ours pushed an envelope that had crossed `hops` links before."""
+        if hops <= MAX_HOPS:
+            self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * WEIGHT
+
+    def choose(self, links: list[LinkGossip], hops: int, already: int) -> list[LinkGossip]:
+        """Which of `links` to push an envelope to that crossed `hops` links and goes to `already` links anyway."""
+        if hops > MAX_HOPS:
+            return []
+        self._waste[hops] *= FADE
+        # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
+        waste = max(self._waste[: hops + 1])
+        share = min(1.0, max(0.0, (NONE_ABOVE - waste) / (NONE_ABOVE - FULL_BELOW)))
+        room = int(MAX_LINKS * share) - already
+        if room <= 0:
+            return []
+        if len(links) > room:
+            links = self._context.rng.sample(links, room)
+        self._waste[hops] += (UNKNOWN - self._waste[hops]) * (1 - (1 - WEIGHT) ** len(links))
+        return links
