@@ -1,8 +1,8 @@
 """`Gossip`: an envelope comes in on one link and goes out on the others.
 
 New envelope: keep it, deliver it, push it to every link that grafted us and has not shown the id, and near its author
-to more (`flood`), announce it to all others. `ttl` bounds eager push by hops; beyond it an envelope is only announced, so neither an honest
-limit nor a forged hop count can keep it from anyone.
+to more (`flood`), announce it to all others. `ttl` bounds eager push by hops; beyond it an envelope is only announced,
+so neither an honest limit nor a forged hop count can keep it from anyone.
 """
 
 from __future__ import annotations
