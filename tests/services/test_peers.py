@@ -5,6 +5,7 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -180,7 +181,7 @@ class PeerServiceTests(SynchronousTestCase):
         self.link()
         self.a.dial(Dial("10.0.0.99:8888"))
         self.a.dial(Dial("10.0.0.2:8888"))
-        self.network.run(0.025)
+        self.network.run(0.015)
         self.network.partition(["a"])
         began = self.clock.seconds()
         self.network.wait(self.a.close())
@@ -191,12 +192,33 @@ class PeerServiceTests(SynchronousTestCase):
         self.assertEqual(kinds, ["DialFailed", "DialFailed", "DialFailed", "Disconnected"])
         self.assertEqual(self.a.listening.addresses, [])
 
+    def test_garbled(self):
+        """What is no frame ends the link, and the core is told that it was the peer's fault; other ends are not."""
+        self.link()
+        self.a._links[1].transport.write(b"\xff" * 100)
+        self.network.run(0.2)
+        self.assertEqual(self.b.heard, [Disconnected(1, "oversize frame", garbled=True)])
+        self.assertEqual([event.garbled for event in self.a.heard], [False])
+
     def test_counted_reasons_are_bounded(self):
-        """A peer cannot fill memory with reasons."""
+        """A peer cannot fill memory with reasons, nor with what follows their colons."""
         for number in range(200):
             self.a._turned_away("10.0.0.9:1", f"reason {number}")
+            self.a._turned_away("10.0.0.9:1", f"one: {number}")
         self.assertLessEqual(len(self.a.refused), 65)
-        self.assertEqual(sum(self.a.refused.values()), 200)
+        self.assertLessEqual(len(self.a._reasons), 65)
+        self.assertEqual(sum(self.a.refused.values()), 400)
+
+    def test_each_new_reason_is_logged(self):
+        """Though counted together; then every second, fourth, eighth time."""
+        logged = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for reason in ["TLS failure: x"] * 9 + ["TLS failure: y"]:
+            self.a._turned_away("10.0.0.9:1", reason)
+        reasons = [event["reason"] for event in logged if event.get("log_source") is self.a]
+        self.assertEqual(reasons, ["TLS failure: x"] * 4 + ["TLS failure: y"])
+        self.assertEqual(self.a.refused, {"TLS failure": 10})
 
 
 class TCPNetworkTests(SynchronousTestCase):
