@@ -183,11 +183,13 @@ class TwoNodesTests(SocketsTestCase):
         a.startService()
         yield a.when_ready()
         a.reload(Config(host="127.0.0.1", port=int(a.address.rpartition(":")[2])))
-        stopped = a.stopService()
-        a.startService()
-        yield stopped
-        yield a.when_ready()
-        yield a.publish("t", 1)
+        for _ in range(2):  # from within the start, and later
+            stopped = a.stopService()
+            a.startService()
+            yield stopped
+            yield a.when_ready()
+            yield a.publish("t", 1)
+            yield deferLater(reactor, 0, lambda: None)
 
     def test_all_or_nothing(self):
         """When one of several endpoints cannot be bound, the others are let go."""
