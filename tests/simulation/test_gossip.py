@@ -80,6 +80,18 @@ class MeshTests(SynchronousTestCase):
         sent = sum(node.bytes_out.get(PUSH_TAG, 0) for node in self.nodes) - before
         self.assertLess(sent, 2.5 * size * len(self.nodes))
 
+    def test_a_lone_author_is_never_pulled_from(self) -> None:
+        """One node that publishes now and then pushes every time: nobody has to ask for what it said."""
+        world = World(31, latency=lognormal(0.030, 0.5))
+        nodes = mesh(world, 5)
+        for number in range(100):
+            nodes[2].publish("t", b"%d" % number)
+            world.run(0.2)
+        wanted = sum(node.bytes_out.get(messages.Want.TAG, 0) for node in nodes)
+        self.assertEqual(wanted, 0)
+        late = max(d.received - d.created_ms / 1000 for node in nodes for d in node.delivered)
+        self.assertLess(late, 0.3)
+
     def test_lost_pushes_are_pulled(self) -> None:
         """When a third of all pushes vanish, announcements, pulls and anti-entropy still bring everything."""
         rng = self.world.rng

@@ -1,6 +1,7 @@
 """Pushing to more links than asked for it, near the author.
 
-There are no duplicates near the author, so flooding there buys latency for nothing. How far that goes depends on the
+There are no duplicates near the author, so flooding there buys latency for nothing. The author itself always pushes to
+up to 16 links: whoever has not heard of an envelope has asked nobody for it. How far it pays beyond that depends on the
 size of the network, which nobody knows: so every node measures, per hop, which share of the pushes that others sent
 it unasked was waste, and floods up to 16 links at a hop while that share is below 0.3, none above 0.4. The rule finds
 the depth by itself.
@@ -34,21 +35,25 @@ class Flood:
 
     def measure(self, hops: int, duplicate: bool) -> None:
         """A link that is no source of ours pushed an envelope that had crossed `hops` links before."""
-        if hops <= MAX_HOPS:
+        if 0 < hops <= MAX_HOPS:
             self._waste[hops] += ((1.0 if duplicate else 0.0) - self._waste[hops]) * WEIGHT
 
     def choose(self, links: list[LinkGossip], hops: int, already: int) -> list[LinkGossip]:
         """Which of `links` to push an envelope to that crossed `hops` links and goes to `already` links anyway."""
         if hops > MAX_HOPS:
             return []
-        self._waste[hops] *= FADE
-        # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
-        waste = max(self._waste[: hops + 1])
-        share = min(1.0, max(0.0, (NONE_ABOVE - waste) / (NONE_ABOVE - FULL_BELOW)))
-        room = int(MAX_LINKS * share) - already
+        room = MAX_LINKS if hops == 0 else self._room(hops)
+        room -= already
         if room <= 0:
             return []
         if len(links) > room:
             links = self._context.rng.sample(links, room)
-        self._waste[hops] += (UNKNOWN - self._waste[hops]) * (1 - (1 - WEIGHT) ** len(links))
+        if hops:
+            self._waste[hops] += (UNKNOWN - self._waste[hops]) * (1 - (1 - WEIGHT) ** len(links))
         return links
+
+    def _room(self, hops: int) -> int:
+        self._waste[hops] *= FADE
+        # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
+        waste = max(self._waste[: hops + 1])
+        return int(MAX_LINKS * min(1.0, max(0.0, (NONE_ABOVE - waste) / (NONE_ABOVE - FULL_BELOW))))
