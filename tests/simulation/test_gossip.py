@@ -8,7 +8,7 @@ from positron.core import messages
 from positron.core.envelope import BROADCAST, Sealer, encode_entries, network_id_of
 from positron.core.messages import PUSH_TAG
 from positron.core.notices import Gap, Recovered, Refused
-from positron.simulation.world import EPOCH_WALL, World, WorldNode, lognormal
+from positron.simulation.world import EPOCH_WALL, World, WorldNode, lognormal, steady
 from tests.simulation.networks import Crowd, chain, inject, mesh
 
 
@@ -82,7 +82,7 @@ class MeshTests(SynchronousTestCase):
 
     def test_a_lone_author_is_never_pulled_from(self) -> None:
         """One node that publishes now and then pushes every time: nobody has to ask for what it said."""
-        world = World(31, latency=lognormal(0.030, 0.5))
+        world = World(31, latency=steady(0.0003))
         nodes = mesh(world, 5)
         for number in range(100):
             nodes[2].publish("t", b"%d" % number)
@@ -90,7 +90,7 @@ class MeshTests(SynchronousTestCase):
         wanted = sum(node.bytes_out.get(messages.Want.TAG, 0) for node in nodes)
         self.assertEqual(wanted, 0)
         late = max(d.received - d.created_ms / 1000 for node in nodes for d in node.delivered)
-        self.assertLess(late, 0.3)
+        self.assertLess(late, 0.01)
 
     def test_lost_pushes_are_pulled(self) -> None:
         """When a third of all pushes vanish, announcements, pulls and anti-entropy still bring everything."""
