@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run quickstart test trial pytest lint format coverage bench options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage bench drill options docs clean
 
 install: $(STAMP)
 
@@ -44,6 +44,11 @@ coverage: install
 	$(BIN)/coverage run -m twisted.trial tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The network tests at full length: 1,000 messages, 20 authors, every bit of an envelope.
+drill: install
+	POSITRON_TEST_MESSAGES=1000 POSITRON_TEST_AUTHORS=20 POSITRON_TEST_STRIDE=1 \
+		$(BIN)/python -m pytest --durations=10 tests/integration/test_network.py tests/simulation/test_gossip.py
 
 bench: install
 	$(BIN)/python benchmarks/latency.py
