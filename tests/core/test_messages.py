@@ -227,6 +227,11 @@ class LimitTests(SynchronousTestCase):
             frame = bytes((cls.TAG,)) + bytes(msgpack.packb([*values, 7, "later", [1, [2]]]))
             self.assertEqual(decode(frame), cls(*values))
 
+    def test_no_maps_anywhere(self) -> None:
+        """Maps and extensions have no place in the protocol, not even in fields that are ignored."""
+        for value in ({"a": 1}, [{"a": 1}], msgpack.ExtType(1, b"x")):
+            self.assert_refused(bytes((messages.Ping.TAG,)) + bytes(msgpack.packb([1, value])), value)
+
     def test_unknown_tags(self) -> None:
         """A tag of a later version is None, whatever follows it."""
         for tag in set(range(256)) - set(BY_TAG):

@@ -418,6 +418,19 @@ class ServeTests(ServeCase):
         self.assertEqual(order, [messages.Push, messages.Pong])
         self.assertTrue(self.gossip.ping(self.links[1], 9))
 
+    def test_pong_after_all_of_the_answers(self) -> None:
+        """A WANT that takes the store several turns is answered whole before the PONG."""
+        kept = [envelope.id for envelope in self.hold(*range(1, FETCH_BATCH + 2))]
+        self.node.wait(15)
+        self.context.actions.clear()
+        self.want(self.links[1], *kept)
+        self.assertFalse(self.gossip.ping(self.links[1], 7))
+        self.gossip.fetched(Fetched(2, {}))
+        self.assertEqual(sent_on(self.context, self.links[1], messages.Pong), [])
+        self.gossip.fetched(Fetched(2, {}))
+        self.assertEqual([pong.nonce for pong in sent_on(self.context, self.links[1], messages.Pong)], [7])
+        self.assertEqual(self.missed(self.links[1]), kept)
+
     def test_in_turns(self) -> None:
         """64 at a time, the links in turn, so that one link's history holds up nobody."""
         kept = [envelope.id for envelope in self.hold(*range(1, 201))]
