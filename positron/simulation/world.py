@@ -15,9 +15,9 @@ from typing import Any
 from attrs import define, field
 
 from positron.core import events
-from positron.core.context import Parameters
+from positron.core.context import Parameters, Verify
 from positron.core.envelope import Entry
-from positron.core.identity import Identity
+from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
 from positron.core.swarm import Swarm
 from positron.simulation.kept import Kept
@@ -26,6 +26,16 @@ EPOCH_WALL = 1_700_000_000.0
 """What the wall clock of a world says at its time 0."""
 
 Latency = Callable[["WorldNode", "WorldNode", Random], float]
+"""Seconds from one node to another; asked once for each direction of a connection."""
+
+RETRANSMISSION = 0.2
+"""Seconds by which a lost chunk comes later, with all that follows it on its link: TCP's lowest timeout (RFC 6298
+implementations: 200 ms)."""
+
+
+def real_identity(number: int) -> Signer:
+    """A real key pair for the node of that number."""
+    return Identity(hashlib.blake2b(b"%d" % number, digest_size=32).digest())
 
 
 def steady(seconds: float) -> Latency:
@@ -54,7 +64,10 @@ class _Channel:
     number: int
     other: _Channel | None = None
     open: bool = True
+    delay: float = 0.0
+    sent: float = -1.0
     arrives: float = 0.0
+    chunk: list[bytes] = field(factory=list)
     paused: bool = False
     held: list[list[bytes]] = field(factory=list)
 
@@ -69,7 +82,7 @@ class WorldNode:
         self.skew = skew
         self.host = f"10.{number >> 8 & 255}.{number & 255}.1"
         self.address = f"{self.host}:{parameters.port or 8888}"
-        self.identity = Identity(hashlib.blake2b(b"%d" % number, digest_size=32).digest())
+        self.identity = world.identity(number)
         self.node_id = self.identity.node_id
         self.kept = Kept()
         self.delivered: list[events.Deliver] = []
@@ -77,10 +90,11 @@ class WorldNode:
         self.settled: dict[int, events.Settle] = {}
         self.channels: dict[int, _Channel] = {}
         self.bytes_out: dict[int, int] = {}
-        self.frames_out = 0
+        self.frames_by_tag: dict[int, int] = {}
         self.hangups: list[tuple[bytes, str]] = []
         self.group = 0
         self.tamper: Callable[[WorldNode, bytes], bytes | None] | None = None
+        self.listener: Callable[[WorldNode, events.Deliver], None] | None = None
         self.swarm: Swarm | None = None
         self._armed = float("inf")
 
@@ -92,6 +106,7 @@ class WorldNode:
             self.parameters,
             self.kept.loaded(int(wall * 1000)),
             Random(self.world.rng.getrandbits(64)),
+            verify=self.world.verify,
             now=self.world.now,
             wall=wall,
         )
@@ -110,6 +125,11 @@ class WorldNode:
         """Leave on purpose."""
         self.step(events.Leave())
         self.world.after(0.5, self.kill)
+
+    @property
+    def frames_out(self) -> int:
+        """How many frames it sent."""
+        return sum(self.frames_by_tag.values())
 
     @property
     def links(self) -> list[bytes]:
@@ -151,13 +171,15 @@ class WorldNode:
                 self._send(action)
             case events.Deliver():
                 self.delivered.append(action)
+                if self.listener is not None:
+                    self.listener(self, action)
             case events.Remember():
                 self.kept.remember(action.record)
                 if action.mark:
-                    self.world.after(0.05, lambda: self.step(events.Stored(action.mark)))
+                    self.world.after(0.05, self._answer, self.swarm, events.Stored(action.mark))
             case events.Fetch():
                 found = {i: self.kept.envelopes[i].raw for i in action.ids if i in self.kept.envelopes}
-                self.world.after(0.001, lambda: self.step(events.Fetched(action.link, found)))
+                self.world.after(0.001, self._answer, self.swarm, events.Fetched(action.link, found))
             case events.Dial():
                 self.world.dial(self, action)
             case events.Hangup():
@@ -177,6 +199,11 @@ class WorldNode:
             case events.Established() | events.Sealed():
                 pass
 
+    def _answer(self, asker: Swarm | None, event: events.Event) -> None:
+        """The store's answer, to the one who asked: not to who was born after it."""
+        if self.swarm is asker:
+            self.step(event)
+
     def _send(self, action: events.Send) -> None:
         channel = self.channels.get(action.link)
         if channel is None:
@@ -185,8 +212,8 @@ class WorldNode:
         if self.tamper is not None and frame is not None:
             frame = self.tamper(channel.other.node if channel.other else self, frame)
         if frame is not None:
-            self.frames_out += 1
             tag = frame[0]
+            self.frames_by_tag[tag] = self.frames_by_tag.get(tag, 0) + 1
             self.bytes_out[tag] = self.bytes_out.get(tag, 0) + len(frame) + 4
             self.world.carry(channel, frame)
 
@@ -196,7 +223,7 @@ class WorldNode:
             channel.paused = False
             held, channel.held = channel.held, []
             for frames in held:
-                self.world.after(0.0, lambda frames=frames: self.receive(channel, frames))  # type: ignore[misc]
+                self.world.after(0.0, self.receive, channel, frames)
 
     def receive(self, channel: _Channel, frames: list[bytes]) -> None:
         """Frames arrive at this end of a channel."""
@@ -211,8 +238,17 @@ class WorldNode:
 class World:
     """All of it. `run(seconds)` plays; `nodes` are in the order they were made."""
 
-    def __init__(self, seed: int, *, latency: Latency | None = None, loss: float = 0.0) -> None:
-        """`loss` is the share of chunks that come one retransmission (200 ms) later, as TCP shows it."""
+    def __init__(
+        self,
+        seed: int,
+        *,
+        latency: Latency | None = None,
+        loss: float = 0.0,
+        identity: Callable[[int], Signer] = real_identity,
+        verify: Verify = verify,
+    ) -> None:
+        """`loss` is the share of chunks that come one retransmission later, as TCP shows it. `identity` gives each
+        node its key, and `verify` judges the signatures made with it."""
         self.rng = Random(seed)
         self.seed = seed
         self.now = 0.0
@@ -221,7 +257,9 @@ class World:
         self.listening: dict[str, WorldNode] = {}
         self.latency = latency or steady(0.010)
         self.loss = loss
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self.identity = identity
+        self.verify = verify
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._links = 0
         self._tokens = 0
@@ -245,28 +283,28 @@ class World:
 
     # -------------------------------------------------------------------------------------------------- time
 
-    def at(self, when: float, call: Callable[[], None]) -> None:
+    def at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
         """Do this at that time; what is due at one time is done in the order it was asked for."""
         self._counter += 1
-        heapq.heappush(self._heap, (when, self._counter, call))
+        heapq.heappush(self._heap, (when, self._counter, call, arguments))
 
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
+    def after(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
         """Do this so much later."""
-        self.at(self.now + seconds, call)
+        self.at(self.now + seconds, call, *arguments)
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Play so many seconds, or until the condition holds (asked every 100 ms); whether it held."""
         end = self.now + seconds
         check = self.now
         while self._heap and self._heap[0][0] <= end:
-            when, _, call = heapq.heappop(self._heap)
+            when, _, call, arguments = heapq.heappop(self._heap)
             if until is not None and when >= check:
                 if until():
-                    heapq.heappush(self._heap, (when, 0, call))
+                    heapq.heappush(self._heap, (when, 0, call, arguments))
                     return True
                 check = when + 0.1
             self.now = when
-            call()
+            call(*arguments)
         self.now = end
         return until() if until is not None else True
 
@@ -277,10 +315,10 @@ class World:
         target = self.listening.get(action.address)
         if target is None or target.group != node.group:
             reason = "connection refused" if target is None else "timed out"
-            self.after(0.1, lambda: node.step(events.DialFailed(action.address, reason)))
+            self.after(0.1, node.step, events.DialFailed(action.address, reason))
             return
         delay = 2 * self.latency(node, target, self.rng)
-        self.after(delay, lambda: self._connect(node, target, action))
+        self.after(delay, self._connect, node, target, action)
 
     def _connect(self, node: WorldNode, target: WorldNode, action: events.Dial) -> None:
         if node.swarm is None:
@@ -293,6 +331,7 @@ class World:
             return
         here, there = self._channel(node), self._channel(target)
         here.other, there.other = there, here
+        here.delay, there.delay = self.latency(node, target, self.rng), self.latency(target, node, self.rng)
         binding = hashlib.blake2b(b"%d" % here.number, digest_size=32).digest()
         node.step(events.Connected(here.number, target.node_id, True, action.address, binding))
         source = f"{node.host}:{40000 + here.number % 20000}"
@@ -305,15 +344,19 @@ class World:
         return channel
 
     def carry(self, channel: _Channel, frame: bytes) -> None:
-        """Bring a frame to the other end, in order."""
+        """Bring a frame to the other end, in order; what is sent at one time on one channel is one chunk."""
         other = channel.other
         if other is None or not channel.open or channel.node.group != other.node.group:
             return
-        delay = self.latency(channel.node, other.node, self.rng)
+        if channel.sent == self.now < channel.arrives:
+            channel.chunk.append(frame)
+            return
+        delay = channel.delay
         if self.loss and self.rng.random() < self.loss:
-            delay += 0.2
+            delay += RETRANSMISSION
+        channel.sent, channel.chunk = self.now, [frame]
         channel.arrives = max(channel.arrives, self.now + delay)
-        self.at(channel.arrives, lambda: other.node.receive(other, [frame]))
+        self.at(channel.arrives, other.node.receive, other, channel.chunk)
 
     def close(self, channel: _Channel, reason: str, self_too: bool = True) -> None:
         """Close a channel: this end now, the other when what is under way has arrived."""
@@ -323,10 +366,10 @@ class World:
         node, other = channel.node, channel.other
         node.channels.pop(channel.number, None)
         if self_too:
-            self.after(0.0, lambda: node.step(events.Disconnected(channel.number, reason)))
+            self.after(0.0, node.step, events.Disconnected(channel.number, reason))
         if other is not None and other.node.group == node.group:
-            delay = max(channel.arrives, self.now + self.latency(node, other.node, self.rng))
-            self.at(delay, lambda: self.lose(other, "closed by the peer"))
+            when = max(channel.arrives, self.now + channel.delay)
+            self.at(when, self.lose, other, "closed by the peer")
 
     def lose(self, channel: _Channel, reason: str) -> None:
         """This end of a channel is gone."""
