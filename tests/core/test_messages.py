@@ -232,6 +232,12 @@ class LimitTests(SynchronousTestCase):
         for value in ({"a": 1}, [{"a": 1}], msgpack.ExtType(1, b"x")):
             self.assert_refused(bytes((messages.Ping.TAG,)) + bytes(msgpack.packb([1, value])), value)
 
+    def test_extra_fields_have_limits_too(self) -> None:
+        """No map and no extension type stands anywhere on this wire, not even where it would be ignored."""
+        for later in ({1: 2}, [{"a": 1}], msgpack.ExtType(1, b"x"), msgpack.Timestamp(1), [0] * 129):
+            frame = bytes((messages.Ping.TAG,)) + bytes(msgpack.packb([1, later]))
+            self.assert_refused(frame, later)
+
     def test_unknown_tags(self) -> None:
         """A tag of a later version is None, whatever follows it."""
         for tag in set(range(256)) - set(BY_TAG):
