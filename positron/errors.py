@@ -33,7 +33,7 @@ class MessageError(RemoteError):
 
 
 class EnvelopeError(RemoteError):
-    """An envelope is refused; `reason` is one of the words of the wire (DESIGN: acceptance)."""
+    """An envelope is refused; `reason` is one of the words of the wire (docs/protocol.rst)."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

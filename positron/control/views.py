@@ -1,7 +1,7 @@
 """What each route answers: the node's values as the JSON that the command prints with `--json`.
 
 A view takes the node and a `Call` and returns a JSON object, or a coroutine of one. The names of the fields are
-promised (DESIGN, "JSON values"); fields may be added, never renamed.
+promised (docs/operating.rst); fields may be added, never renamed.
 """
 
 from __future__ import annotations

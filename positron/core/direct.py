@@ -23,6 +23,9 @@ from positron.errors import DeliveryTimeout, UnknownPeer
 
 _BINDING = struct.Struct(">32s32sQQ")
 RECEIPT_LIFETIME_MS = 60_000
+MAX_RECEIPTS = 1024
+"""Receipts kept, to be given again to a sender that asks again."""
+
 MAX_WAITING = 4096
 """Direct messages in flight from this node; beyond it `send` fails at once."""
 
@@ -61,6 +64,7 @@ class Direct:
         self._next_seq: dict[tuple[int, bytes], int] = {}
         self._sent: dict[bytes, _Sent] = {}
         self._unstored: dict[int, Envelope] = {}
+        self._receipts: dict[bytes, Envelope] = {}
 
     @property
     def deadline(self) -> float:
@@ -176,7 +180,17 @@ class Direct:
         for key in [key for key in self._unstored if key <= mark]:
             envelope = self._unstored.pop(key)
             seq = self._sequence(RECEIPT, envelope.author)
-            self._flood(self._seal(RECEIPT, envelope.author, seq, envelope.id, RECEIPT_LIFETIME_MS))
+            receipt = self._seal(RECEIPT, envelope.author, seq, envelope.id, RECEIPT_LIFETIME_MS)
+            if len(self._receipts) >= MAX_RECEIPTS:
+                del self._receipts[next(iter(self._receipts))]
+            self._receipts[envelope.id] = receipt
+            self._flood(receipt)
+
+    def repeated(self, envelope: Envelope) -> None:
+        """Its author sent it again over its own link: the receipt got lost, give it again."""
+        receipt = self._receipts.get(envelope.id)
+        if receipt is not None:
+            self._flood(receipt)
 
     def _acknowledged(self, receipt: Envelope) -> None:
         sent = self._sent.get(receipt.body)

@@ -1,6 +1,6 @@
 """Token buckets, and what one link, address or author may use in each profile.
 
-Rule: every number that depends on the profile stands here and nowhere else; DESIGN section 8 is its source
+Rule: every number that depends on the profile stands here and nowhere else; docs/security.rst has them as a table
 (where another is, it is named). Buckets know no clock: `now` is handed in, in seconds.
 """
 
@@ -18,7 +18,7 @@ PACE = 0.8
 """Senders use this share of what receivers allow, so that jitter never makes an honest node an offender."""
 
 HANDSHAKE_BURST = 3.0
-"""Seconds' worth of handshakes that may come at once (research/gossip.md 6: 20/s with a burst of 60)."""
+"""Seconds' worth of handshakes that may come at once (docs/design.rst, Figures: 20/s with a burst of 60)."""
 
 _CLOCK_GRAIN = 1e-6
 
@@ -113,12 +113,12 @@ class Limits:
     inbound_address: int | None = None
     inbound_group: int | None = None
     new_authors: Rate
-    """Authors never heard of, introduced by one link (DESIGN section 4, Replay)."""
+    """Authors never heard of, introduced by one link (docs/protocol.rst)."""
     direct: Rate
-    """Sealed envelopes for others, relayed for one link (DESIGN section 4, Direct messages)."""
+    """Sealed envelopes for others, relayed for one link (docs/protocol.rst)."""
     direct_bytes: Rate
     held_envelopes: int
-    """Envelopes of one author held back to restore their order (DESIGN section 5, Order and loss)."""
+    """Envelopes of one author held back to restore their order (docs/guarantees.rst)."""
     held_bytes: int
     held_bytes_all: int
     handshakes_all_burst: float = field(init=False)
@@ -180,7 +180,7 @@ PROFILES: dict[str, Limits] = {
         handshakes_address=500,
         half_open_all=256,
         half_open_address=256,
-        new_authors=Rate(500, 500),
+        new_authors=Rate(500, 100),
         direct=Rate(500, 2_000),
         direct_bytes=Rate(12_800 * KIB, 50 * MIB),
         held_envelopes=1_024,

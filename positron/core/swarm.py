@@ -92,6 +92,7 @@ class Swarm:
             broken_promise=self._conduct.broken_promise,
             limits_for=self.overlay.limits_for,
             sealed=self._sealed_arrived,
+            repeated=lambda envelope: self._direct.repeated(envelope),
         )
         self.gossip.load(loaded.index, loaded.state)
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)

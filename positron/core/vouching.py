@@ -1,5 +1,5 @@
 """Asking neighbours what they think of the peers they know, and saying what we think. Opinions are first-hand only,
-signed by their author, and never passed on: there is exactly one hop (research/security.md 4)."""
+signed by their author, and never passed on: there is exactly one hop (docs/design.rst, Figures)."""
 
 from __future__ import annotations
 

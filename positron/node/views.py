@@ -1,6 +1,6 @@
 """What a node shows of itself: `status`, `stats`, `peers` and `trust` made from the core's snapshots.
 
-Rule: the names here are promised to the command line and to applications (DESIGN, JSON values); they only grow.
+Rule: the names here are promised to the command line and to applications (docs/operating.rst); they only grow.
 """
 
 from __future__ import annotations

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 DEFAULT_QUOTA = 100 * MIB
-"""Bytes; DESIGN section 5, Retention."""
+"""Bytes; docs/guarantees.rst."""
 
 DEFAULT_RETENTION = 24 * 3600.0
-"""Seconds; DESIGN section 5, Retention."""
+"""Seconds; docs/guarantees.rst."""
 
 PRUNE_AT = 0.80
 """From this share of its quota on, a store prunes what is over at once instead of once a minute."""
 
 FULL_AT = 0.95
-"""Above this share of its quota a store takes no more envelopes; the node goes on relaying (DESIGN section 8)."""
+"""Above this share of its quota a store takes no more envelopes; the node goes on relaying (docs/security.rst)."""
 
 RESUME_AT = 0.90
 """Below this share it takes them again. Lower than `FULL_AT`, so that it does not flutter."""

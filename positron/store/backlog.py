@@ -26,7 +26,7 @@ from positron.core.records import (
 )
 
 MAX_ROWS = 500
-"""Rows in one interaction: 7 to 9 ms (research/limits.md 6), which is what a read may have to wait."""
+"""Rows in one interaction: 7 to 9 ms (docs/design.rst, Figures), which is what a read may have to wait."""
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes in one interaction, unless a single record is longer."""

@@ -47,7 +47,7 @@ class Cost(NamedTuple):
 
 
 MODERATE = Cost(3, 256 * KIB)
-"""libsodium's MODERATE: 0.4 s and 256 MiB (research/security.md 3.5)."""
+"""libsodium's MODERATE: 0.4 s and 256 MiB (docs/design.rst, Figures)."""
 
 MOST = Cost(16, 1024 * KIB)
 """More than this a file cannot ask of us: the parameters are read before anything in it is believed."""

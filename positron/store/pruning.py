@@ -20,7 +20,7 @@ BATCH = 500
 """Rows in one step."""
 
 LAST_RESORT = 50
-"""Rows in one step on a truly full disk: a delete needs room as well (research/security.md T34)."""
+"""Rows in one step on a truly full disk: a delete needs room as well (docs/design.rst, Figures)."""
 
 MAX_CHANGES = 32_768
 """Audit rows, about 6 MiB; beyond it the oldest are folded into one checkpoint row per peer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 SIZE = 2 * 1024 * 1024
-"""Bytes. 1 to 4 MiB with deletes of at most 50 rows work; 512 KiB did not (research/security.md T34)."""
+"""Bytes. 1 to 4 MiB with deletes of at most 50 rows work; 512 KiB did not (docs/design.rst, Figures)."""
 
 PLENTY = 8 * SIZE
 """Bytes that must be free before it is made."""

@@ -26,7 +26,7 @@ from positron.transport.turns import Turns
 
 
 class AdmissionLimits(typing.Protocol):
-    """The numbers of DESIGN section 8 that concern who may come in. `positron.core.limits.Limits` has them."""
+    """The numbers of docs/security.rst that concern who may come in. `positron.core.limits.Limits` has them."""
 
     @property
     def handshakes_all(self) -> float | None:

@@ -15,7 +15,7 @@ CONTROL, ANNOUNCEMENT, PAYLOAD = 0, 1, 2
 """Kinds of frames. `True` as a kind is an announcement, `False` is control."""
 
 QUEUE_LIMIT = 1024 * 1024
-"""Bytes that may wait on one link while anything in them can be dropped (DESIGN section 8)."""
+"""Bytes that may wait on one link while anything in them can be dropped (docs/security.rst)."""
 CONTROL_LIMIT = 4 * QUEUE_LIMIT
 """Bytes that may wait on one link when none can be dropped: far above what one turn of an honest node sends."""
 

@@ -156,6 +156,7 @@ class Node:
             broken_promise=lambda link: self.broken.append(link.number),
             limits_for=lambda link: self.context.parameters.limits,
             sealed=lambda state, envelope, hops: self.sealed.append(envelope),
+            repeated=self.sealed.append,
         )
         self.gossip.load([], {})
         self.context.actions.clear()

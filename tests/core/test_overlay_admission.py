@@ -1,4 +1,4 @@
-"""No room: who is refused, who goes, and addresses that misbehave. All by the rule of DESIGN section 6."""
+"""No room: who is refused, who goes, and addresses that misbehave. All by the rule of docs/design.rst."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class FirstHandTests(SynchronousTestCase):
         self.assertEqual(trust.millionths(OTHER, NOW + 24 * HOUR), 400_000)
 
     def test_from_nothing_it_takes_a_day_to_a_quarter(self) -> None:
-        """From 0: 0.25 after 24 h, 0.44 after 72 h (research/security.md 4.3)."""
+        """From 0: 0.25 after 24 h, 0.44 after 72 h (docs/design.rst, Figures)."""
         trust = Trust()
         trust.set_score(PEER, 0.0, NOW)
         self.assertAlmostEqual(trust.first_hand(PEER, NOW + DAY), 0.25, places=6)
@@ -274,7 +274,7 @@ class OpinionTests(SynchronousTestCase):
         self.assertEqual(trust.opinion(SUBJECT, NOW), 0.5)
 
     def test_any_number_of_colluders_moves_nobody_by_more_than_15_hundredths(self) -> None:
-        """The table of research/security.md 4.3: 1 voucher 0.5, 5 or 1,000 that earned weight 0.65."""
+        """The table of docs/design.rst, Figures: 1 voucher 0.5, 5 or 1,000 that earned weight 0.65."""
         for count, earned, expected in (
             (1, 0.7, 0.5),
             (5, 0.7, 0.65),

@@ -1,4 +1,4 @@
-"""The twelve properties of trust (research/security.md 4.4), over random histories.
+"""The twelve properties of trust (docs/design.rst, Figures), over random histories.
 
 A history is a list of steps: how many seconds pass, what happens, to which of a few peers.
 """

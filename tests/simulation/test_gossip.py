@@ -346,6 +346,20 @@ class DirectTests(SynchronousTestCase):
         self.assertEqual([d.entries[0][1] for d in there.delivered], [b"secret"])
         self.assertIsNone(here.settled[token].error)
 
+    def test_a_lost_receipt_is_given_again(self) -> None:
+        """The receipt got lost with the link: when there is one again, the sender hears it, and nothing comes twice."""
+        sender, target = self.nodes[1], self.nodes[2]
+        target.tamper = lambda _to, frame: None if frame[0] == PUSH_TAG else frame
+        token = self.send(sender, target.node_id, 30.0)
+        self.world.run(1)
+        self.assertNotIn(token, sender.settled)
+        target.tamper = None
+        for channel in list(sender.channels.values()):
+            self.world.close(channel, "cut")
+        self.world.run(20)
+        self.assertIsNone(sender.settled[token].error)
+        self.assertEqual([d.entries[0][1] for d in target.delivered], [b"secret"])
+
     def test_failure_is_told(self) -> None:
         """To a node that is not there: an error, after the timeout."""
         token = self.send(self.nodes[0], World(9).node(start=False).node_id[:31] + b"\x05", 2.0)

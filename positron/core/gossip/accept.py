@@ -1,4 +1,4 @@
-"""The judgement of an envelope, the cheapest question first (DESIGN: acceptance).
+"""The judgement of an envelope, the cheapest question first (docs/protocol.rst).
 
 lengths and ranges -> created and expiry -> id seen? -> (author, epoch, seq) new? -> verify -> decode under limits ->
 membership and author. An overlapping sequence is verified too, since only a signed one is worth a stub. Nothing is
@@ -23,9 +23,6 @@ VIOLATIONS = ("malformed", "signature")
 
 STUBBED = ("replay", "member", "equivocation")
 """Reasons found after the signature held that stand for ever: a stub takes the envelope's place in the index."""
-
-OUTDATED = ("expired", "old")
-"""Reasons that stand for ever by the header alone: the id is never wanted again."""
 
 TOLD = ("future", "expired", "old", "quota", "member", "equivocation")
 """Reasons that an author hears as REFUSED on its own link."""

@@ -2,7 +2,7 @@
 
 The first HAVE of an unknown id starts a timer of clamp(mean + 2 dev, 40, 400 ms), where mean and deviation are
 measured over envelopes that came without a pull. Then one announcer at a time is asked, the next after
-2.5 RTT + 60 ms, two at once from the third try (research/gossip.md 2).
+2.5 RTT + 60 ms, two at once from the third try (docs/design.rst, Figures).
 
 Rule: only proof accuses. A link broke its promise if a PING of ours that followed the WANT was answered and the WANT
 was not (links keep order, so no clock and no stall of ours can accuse an honest peer), or if it said MISS right

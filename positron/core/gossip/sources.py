@@ -1,7 +1,7 @@
 """Receiver-chosen eager push: each node asks `fanout` of its links to push to it, the ones that are first lately.
 
 So every node has exactly that many sources instead of a random number, which is why everyone is reached at a third
-of the copies of a mesh (research/gossip.md 2). A link's lag is how long after the first evidence of an envelope it
+of the copies of a mesh (docs/design.rst, Figures). A link's lag is how long after the first evidence of an envelope it
 showed the id, as an EWMA; the worst source is swapped for a clearly better link, one a heartbeat.
 
 GRAFT means "push to me". PRUNE with backoff 0 means "push to me no longer", with a backoff "I will not push to you".
@@ -142,7 +142,8 @@ class Sources:
         while self._count() > self._wanted:
             self._release(self._worst())
         self._swap()
-        self._keep_outbound()
+        self._keep_one(lambda state: not state.link.on_probation(self._context.now))
+        self._keep_one(lambda state: state.link.outbound)
         self._tell_ranks()
 
     def _tell_ranks(self) -> None:
@@ -165,16 +166,17 @@ class Sources:
             self._release(worst)
             self._graft(best)
 
-    def _keep_outbound(self) -> None:
-        """At least one source is a link that we chose to dial: inbound links are an attacker's to make."""
+    def _keep_one(self, wanted: Callable[[LinkGossip], bool]) -> None:
+        """At least one source is such a link, if there is one: dialled by us, for inbound links are an attacker's to
+        make; and not on probation, for so are new ones."""
         sources = [state for state in self._states.values() if state.source]
-        if not sources or any(state.link.outbound for state in sources):
+        if not sources or any(wanted(state) for state in sources):
             return
-        outbound = [state for state in self._candidates() if state.link.outbound]
-        if outbound:
+        candidates = [state for state in self._candidates() if wanted(state)]
+        if candidates:
             if len(sources) >= self._wanted:
                 self._release(self._worst())
-            self._graft(outbound[0])
+            self._graft(candidates[0])
 
     def _economise(self) -> None:
         """In a small network: fewer sources while nearly all that the last one pushes is waste and nobody pulls."""
@@ -187,7 +189,7 @@ class Sources:
             self._wanted = max(1, len(sources) - 1)
 
     def _candidates(self) -> list[LinkGossip]:
-        """Links that may become sources, best first; a newcomer is not chosen while it would be the only one."""
+        """Links that may become sources, best first."""
         now = self._context.now
         states = [
             state

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 
 from positron.core import messages
 from positron.core.context import Context
-from positron.core.envelope import BROADCAST, Entry, Envelope
+from positron.core.envelope import BROADCAST, DIRECT, Entry, Envelope
 from positron.core.events import PAYLOAD, Fetched, Send
-from positron.core.gossip.accept import OUTDATED, STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
+from positron.core.gossip.accept import STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
 from positron.core.gossip.flood import Flood
 from positron.core.gossip.holdings import Holdings, Index, Spread
@@ -51,6 +51,7 @@ class Gossip:
         broken_promise: Callable[[Link], None],
         limits_for: Callable[[Link], Limits],
         sealed: Callable[[LinkGossip, Envelope, int], None],
+        repeated: Callable[[Envelope], None],
     ) -> None:
         """The callables are the swarm's: trust asked and told, links cut, sealed envelopes handed on."""
         self._context = context
@@ -60,6 +61,7 @@ class Gossip:
         self._violation = violation
         self._limits_for = limits_for
         self._sealed = sealed
+        self._repeated = repeated
         self.states: dict[int, LinkGossip] = {}
         self.holdings = Holdings(context, index)
         self.acceptance = Acceptance(context, self.holdings, sequences)
@@ -176,11 +178,11 @@ class Gossip:
             return
         if reason == "duplicate":
             self._shown(state, envelope.id)
+            if envelope.kind == DIRECT and envelope.author == state.link.node_id:
+                self._repeated(envelope)
             return
         if reason in STUBBED:
             self.holdings.refuse(envelope)
-        elif reason in OUTDATED:
-            self.holdings.see(envelope.id)
         if verdict.conflict is not None:
             self._equivocated(envelope, verdict.conflict, except_for=None)
         if reason in TOLD and envelope.author == state.link.node_id:

@@ -15,7 +15,7 @@ from positron.core.overlay.judge import Judge
 
 MAX_OUTBOUND = 8
 DOUBTFUL = 0.3
-"""A first-hand score below this goes first (DESIGN section 7)."""
+"""A first-hand score below this goes first (docs/security.rst)."""
 
 PROTECTED_OLDEST, PROTECTED_NEAREST, PROTECTED_USEFUL = 12, 8, 8
 
@@ -47,7 +47,7 @@ class Admission:
         return self._within_address_limits(link) and self.victim(link) is not link
 
     def _within_address_limits(self, link: Link) -> bool:
-        """Inbound links per address and per group, public ones only (DESIGN section 8)."""
+        """Inbound links per address and per group, public ones only (docs/security.rst)."""
         limits = self._context.parameters.limits
         host = host_of(link.address)
         if is_private(host):

@@ -3,7 +3,7 @@
 Range-based set reconciliation, as negentropy (NIP-77) does it: one side sends the fingerprint of a range of
 (created, id); whoever finds it equal says nothing more, whoever does not answers with up to 16 smaller ranges, and a
 range of at most 16 ids is sent as it is. In sync it costs one message; after a partition the differences lie next
-to each other in time, which is its best case (research/gossip.md 3).
+to each other in time, which is its best case (docs/design.rst, Figures).
 
 - `Index` is the sorted set, `Session` one side of one conversation over it, `SyncError` what a hostile message raises.
 - Nothing is pushed: each side ends up knowing the ids it lacks, and fetches them with WANT.

@@ -22,7 +22,7 @@ BOUND_SIZE = 8 + ID_SIZE
 MAX_CREATED = (1 << 63) - 1
 
 MAX_ENTRIES = 65_536
-"""Entries in an index; one more drops the oldest millisecond and raises the floor above it (DESIGN section 5)."""
+"""Entries in an index; one more drops the oldest millisecond and raises the floor above it (docs/design.rst)."""
 
 BLOCK_SIZE = 512
 """Entries in a block; a fuller one is split."""

@@ -5,7 +5,7 @@ is heard and who is banned. **Trust** (T) is D moved by at most 0.15 by what oth
 otherwise equal. Every change of D is a row, and the rows replay to it (`replay`).
 
 Rule: nothing that comes on the link of one node changes the first-hand score of another. Time is the wall clock handed
-in, in Unix seconds, so that downtime counts; a clock that goes back changes nothing. Numbers: DESIGN section 7.
+in, in Unix seconds, so that downtime counts; a clock that goes back changes nothing. Numbers: docs/security.rst.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Only first-hand statements count, one per network group, each with the weight its author earned by serving us. Whoever
 did not serve us for an hour weighs nothing, so any number of fresh identities says exactly nothing; and our own
-`baseline` has a weight of 1, so it takes more earned weight than that to be heard at all. Numbers: DESIGN section 7.
+`baseline` has a weight of 1, so it takes more earned weight than that to be heard at all. Numbers: docs/security.rst.
 
 Rule: nothing here changes a first-hand score.
 """
@@ -16,7 +16,7 @@ from positron.core.trust.score import SCALE
 
 MAX_VOUCHERS = 256
 MAX_ABOUT = 64
-"""Statements kept of one voucher (research/security.md 2.1); the oldest goes first."""
+"""Statements kept of one voucher (docs/design.rst, Figures); the oldest goes first."""
 
 STATEMENT_LIFE = 24 * 3600.0
 STATEMENT_FUTURE = 30.0

@@ -2,7 +2,7 @@
 
 Rule: a score is stored as a value at a time and decays by computation, so reading it any number of times changes
 nothing. It is written down anew only when it moves, and every move is a row (`positron.core.records.TrustChange`)
-whose `before` is the `after` of the row before it. Numbers: DESIGN section 7.
+whose `before` is the `after` of the row before it. Numbers: docs/security.rst.
 """
 
 from __future__ import annotations
