@@ -150,7 +150,7 @@ class DeterminismTests(SynchronousTestCase):
         """A run with everything in it."""
         it = Measured(RIVALS[name](nodes=60, seed=seed, loss=0.05), warm=5)
         network = it.network
-        network.malicious([1, 2, 3], "tease")
+        network.malicious([1, 2, 3], "teasing")
         network.crash([4, 5])
         it.say(5)
         network.partition([range(30), range(30, 60)])
@@ -220,7 +220,7 @@ class FaultTests(SynchronousTestCase):
         it = Measured(RIVALS[name](nodes=300, seed=1))
         failing = it.spoil(0.3)
         if fault == "crash":
-            it.network.crash(failing)
+            it.network.crash(failing, notice=10.0)
         else:
             it.network.malicious(failing, fault)
         it.say(15)
@@ -242,7 +242,7 @@ class FaultTests(SynchronousTestCase):
         """Their announcements cost control bytes; nothing is given."""
         for name in ("gossipsub", "plumtree"):
             network = RIVALS[name](nodes=100, seed=1)
-            network.malicious(range(1, 100), "tease")
+            network.malicious(range(1, 100), "teasing")
             network.publish(0, SIZE)
             network.run(10)
             told = len(network.nodes[0].links)
@@ -290,7 +290,7 @@ class FaultTests(SynchronousTestCase):
         """Who comes back gets what is said from then on."""
         for name in ("gossipsub", "plumtree"):
             it = Measured(RIVALS[name](nodes=100, seed=1), warm=5)
-            it.network.crash(range(20), notice=0.0)
+            it.network.crash(range(20))
             it.network.run(5)
             it.network.restart(range(20))
             it.network.run(20)

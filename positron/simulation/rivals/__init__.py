@@ -10,10 +10,11 @@ What may be done with each, the same way (a node is an index from 0; times are s
 
 - `run(seconds)`                      play
 - `publish(node, size)`               -> message number, from 0; `size` is all that an author made and signed
-- `crash(nodes, notice=10.0)`         gone; their links end between half of `notice` and `notice` later (0: at once)
+- `crash(nodes, notice=0.0)`          gone; the other ends lose their links at once, as after `WorldNode.kill`; with
+                                      `notice=10.0` (the research's) 5 to 10 s later, as when a machine goes dark
 - `restart(nodes)`                    back, with nothing remembered
 - `partition(groups, notice=10.0)`    nothing passes between them; `heal()` ends it
-- `malicious(nodes, behaviour)`       from now on `silent`, `tease` (announce, never deliver) or `honest` again
+- `malicious(nodes, behaviour)`       from now on `silent`, `teasing` (announce, never deliver) or `honest` again
 
 What may be read at any time:
 

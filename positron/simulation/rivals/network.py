@@ -34,8 +34,8 @@ REFILL = 1.0
 """Seconds between two tries to replace lost outbound links."""
 REDIAL = 15.0
 """Seconds after a heal within which every node has dialled anew: the cap of positron's own backoff, given to all."""
-BEHAVIOURS = ("honest", "silent", "tease")
-"""`silent` takes and gives nothing on; `tease` announces, where the protocol announces, and never gives."""
+BEHAVIOURS = ("honest", "silent", "teasing")
+"""`silent` takes and gives nothing on; `teasing` announces, where the protocol announces, and never gives."""
 
 
 class Delivery(NamedTuple):
@@ -146,15 +146,19 @@ class RivalNetwork:
         self._broadcast(node, message)
         return message
 
-    def crash(self, nodes: Iterable[int], notice: float = 10.0) -> None:
-        """They are gone without a word. The other ends notice between half of `notice` and `notice` s later."""
+    def crash(self, nodes: Iterable[int], notice: float = 0.0) -> None:
+        """They are gone without a word. The other ends lose their links one delay later: a process was killed.
+
+        With `notice`, between half of that and that many s later still: a machine went dark.
+        """
         for number in nodes:
             node = self.nodes[number]
             node.up = False
             node.life += 1
             for half in list(node.links.values()):
                 half.open = False
-                self._at(self.now + notice * self.rng.uniform(0.5, 1.0), self._lose, half.other)
+                wait = self._delay(number, half.peer) + notice * self.rng.uniform(0.5, 1.0)
+                self._at(self.now + wait, self._lose, half.other)
             node.links.clear()
 
     def restart(self, nodes: Iterable[int]) -> None:

@@ -78,7 +78,7 @@ class Plumtree(HyParView):
         tree = self._tree(node)
         is_new = self._is_new(node, message, hops)
         if not self._is_honest(node):
-            if is_new and self.nodes[node].behaviour == "tease":
+            if is_new and self.nodes[node].behaviour == "teasing":
                 for peer in self.nodes[node].links:
                     self._announce(node, peer, message, hops)
             return
