@@ -254,6 +254,11 @@ class EquivocationTests(Case):
         self.node.gossip.evidence(self.link, proof)
         self.assertEqual(len(chosen(self.context.actions, messages.Evidence)), 1)
 
+    def test_evidence_in_either_order(self) -> None:
+        """Two ranges that share a single number prove it, whichever is named first."""
+        self.node.gossip.evidence(self.link, messages.Evidence(self.second.raw, self.first.raw))
+        self.assertTrue(self.node.gossip.acceptance.is_muted(ALICE.node_id))
+
     def test_no_evidence(self) -> None:
         """What proves nothing mutes nobody: one twice, no overlap, other epochs, authors, forged, garbage, unknown."""
         forged = self.second.raw[:-SIGNATURE_SIZE] + bytes(SIGNATURE_SIZE)
