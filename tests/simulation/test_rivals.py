@@ -257,6 +257,18 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(lossy.coverage(), 1.0)
         self.assertGreater(lossy.latency(0.99), calm.latency(0.99))
 
+    def test_a_link_keeps_its_order(self) -> None:
+        """On one link, what follows a lost chunk waits for it; everything arrives."""
+        network = RIVALS["push"](nodes=2, seed=1, latency=steady(0.05), loss=0.3)
+        for _ in range(50):
+            network.publish(0, SIZE)
+            network.run(0.01)
+        network.run(1)
+        self.assertEqual([it.message for it in network.deliveries], list(range(50)))
+        late = [it.time - network.published[it.message].time for it in network.deliveries]
+        self.assertAlmostEqual(min(late), 0.05)
+        self.assertAlmostEqual(max(late), 0.25)
+
     def test_partition_never_heals(self) -> None:
         """What was said across the cut never arrives: push and Plumtree have no repair, gossipsub's lasts 3 s."""
         for name, most in (("push", 0.0), ("plumtree", 0.0), ("gossipsub", 0.25)):
