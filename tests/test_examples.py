@@ -108,6 +108,12 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn("Server Shut Down.", program.printed)
         self.assertNotIn("Traceback", program.printed)
 
+    def test_test_weather(self) -> None:
+        """The tests shown to an application's author pass, both of them."""
+        program = self.run_program(sys.executable, "-m", "twisted.trial", "test_weather")
+        self.assertEqual(program.end(), 0, program.printed)
+        self.assertIn("PASSED (successes=2)", program.printed)
+
     def test_asyncio_host(self) -> None:
         """An asyncio program starts a node, hears it, and ends by itself."""
         program = self.run_program(sys.executable, str(EXAMPLES / "asyncio_host.py"))
