@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run quickstart test trial pytest lint format coverage bench drill options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage bench simulate drill options docs clean
 
 install: $(STAMP)
 
@@ -52,6 +52,10 @@ drill: install
 
 bench: install
 	$(BIN)/python benchmarks/latency.py
+
+# positron beside its rivals at full size: minutes of one core, by hand, not in CI.
+simulate: install
+	$(BIN)/positron simulate --nodes 1000 --compare
 
 # The page of options is made from their declarations; a test compares the two.
 options: install

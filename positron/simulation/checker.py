@@ -30,11 +30,14 @@ class Report:
         return not self.faults and self.owed == self.delivered
 
 
-def heard(node: WorldNode) -> dict[Number, list[bytes]]:
-    """What a node's plain subscribers heard: the payloads by message; direct messages and history left out."""
+def heard(node: WorldNode, history: bool = False) -> dict[Number, list[bytes]]:
+    """What a node's subscribers heard: the payloads by message, direct messages left out.
+
+    `history`: those subscribers are meant who asked for history.
+    """
     found: dict[Number, list[bytes]] = {}
     for delivery in node.delivered:
-        if delivery.direct or delivery.history:
+        if delivery.direct or (delivery.history and not history):
             continue
         for offset, (_, payload) in enumerate(delivery.entries):
             number = (delivery.author, delivery.epoch, delivery.seq + offset)
@@ -42,14 +45,21 @@ def heard(node: WorldNode) -> dict[Number, list[bytes]]:
     return found
 
 
-def check(world: World, nodes: Iterable[WorldNode], published: dict[bytes, list[bytes]]) -> Report:
+def check(
+    world: World,
+    nodes: Iterable[WorldNode],
+    published: dict[bytes, list[bytes]],
+    *,
+    history: bool = False,
+) -> Report:
     """Hold what `nodes` heard against `published` (payloads by author, in order; payloads are distinct).
 
-    Every node owes its application each payload once; per author in order, except what is marked late.
+    Every node owes its application each payload once; per author in order, except what is marked late, or history,
+    which an application has only if it asked for it (`history`).
     """
     report = Report()
     for node in nodes:
-        told = heard(node)
+        told = heard(node, history)
         by_author: dict[bytes, list[bytes]] = {}
         for number in sorted(told):
             if len(told[number]) > 1:

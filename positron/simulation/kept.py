@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -34,12 +35,16 @@ class Kept:
     audit: list[TrustChange] = field(factory=list)
     state: dict[str, str] = field(factory=dict)
     epoch: int = 0
+    share: Callable[[EnvelopeKept], None] | None = None
+    """Called with each envelope before it is kept."""
 
     def remember(self, record: object) -> None:
         """Keep one record, as every store does."""
         match record:
             case EnvelopeKept():
                 self.stubs.pop(record.id, None)
+                if self.share is not None:
+                    self.share(record)
                 self.envelopes[record.id] = record
             case StubKept():
                 self.envelopes.pop(record.id, None)

@@ -97,7 +97,8 @@ class RivalNetwork:
     """`nodes` nodes that speak one protocol, joined and settled. A node is an index from 0 to `nodes` - 1.
 
     The log: `published[message]`, `deliveries` in the order of time (an author's own is not in it), `copies[message]`
-    = how often its payload arrived anywhere, `traffic` since construction, `now` in seconds.
+    = how often its payload arrived anywhere, `traffic` since construction, `now` in seconds,
+    `events` = how many things happened.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class RivalNetwork:
         self._loss = loss
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
+        self.events = 0
         for node in range(nodes):
             self._begin(node)
         self._settle()
@@ -132,6 +134,7 @@ class RivalNetwork:
         heap = self._heap
         while heap and heap[0][0] <= end:
             self.now, _, call, args = heapq.heappop(heap)
+            self.events += 1
             call(*args)
         self.now = end
 

@@ -1,0 +1,269 @@
+"""The command that simulates a network of any size: simulate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from positron.cli.failures import FAILED, CommandFailed
+from positron.cli.output import Column, Output, trip
+from positron.cli.settings import Settings, pass_settings, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from positron.simulation.running import Outcome, Progress
+    from positron.simulation.scenario import Scenario
+
+PROTOCOLS = ("positron", "push", "gossipsub", "gossipsub6", "plumtree")
+BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging")
+BAR = 40
+
+
+class Share(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
+    """A share: 0.1 or 10%."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """From 0 to below 1."""
+        text = str(value)
+        try:
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 1:
+            self.fail(f"{text!r} is not a share (such as 0.1 or 10%)", param, ctx)
+        return share
+
+
+class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
+    """A time span: 50ms, 20, 20s or 2m."""
+
+    name = "duration"
+    units = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, not negative."""
+        text = str(value)
+        unit, factor = next(((unit, by) for unit, by in self.units if text.endswith(unit)), ("", 1.0))
+        try:
+            seconds = float(text.removesuffix(unit)) * factor
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < float("inf"):
+            self.fail(f"{text!r} is not a duration (such as 50ms, 20s or 2m)", param, ctx)
+        return seconds
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
+    """Two values with a sign between them."""
+
+    def __init__(self, first: Any, sign: str, second: Any, example: str) -> None:
+        self.name = example
+        self._parts = (first, sign, second)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, Any]:
+        """Both of them."""
+        if isinstance(value, tuple):
+            return value
+        first, sign, second = self._parts
+        before, found, after = value.partition(sign)
+        if not found:
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return first.convert(before, param, ctx), second.convert(after, param, ctx)
+
+
+CRASH = Pair(Share(), "@", Span(), "SHARE@TIME")
+PARTITION = Pair(Span(), "@", Span(), "LENGTH@TIME")
+MALICIOUS = Pair(Share(), ":", click.Choice(BEHAVIOURS), "SHARE:BEHAVIOUR")
+
+_OPTIONS = (
+    click.option("--nodes", "--count", default=1000, show_default=True, help="How many nodes."),
+    click.option("--protocol", type=click.Choice(PROTOCOLS), default="positron", show_default=True),
+    click.option("--compare", is_flag=True, help="All protocols, one after the other, in one table."),
+    click.option("--rate", default=5.0, show_default=True, help="Messages a second, of random authors."),
+    click.option("--duration", type=Span(), default=20.0, help="How long they publish. [20s]"),
+    click.option("--size", default=1200, show_default=True, help="Bytes of a payload."),
+    click.option("--latency", type=Span(), default=0.05, help="Median of the links, lognormal. [50ms]"),
+    click.option("--sigma", default=0.5, show_default=True, help="How far latencies spread."),
+    click.option("--loss", type=Share(), default=0.0, help="Share of chunks that come 200 ms late. [0]"),
+    click.option("--crash", type=CRASH, metavar="SHARE@TIME", help="So many are gone, at once."),
+    click.option("--partition", type=PARTITION, metavar="LENGTH@TIME", help="Two halves, cut apart."),
+    click.option("--churn", is_flag=True, help="Nodes go (after 5 min on average) and return 30 s later."),
+    click.option(
+        "--malicious", type=MALICIOUS, metavar="SHARE:BEHAVIOUR", help=f"One of {', '.join(BEHAVIOURS)}."
+    ),
+    click.option("--fanout", default=3, show_default=True, help="Eager sources of a positron node."),
+    click.option("--seed", default=1, show_default=True, help="One seed, one result."),
+    click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write each arrival there."),
+    click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Draw the coverage there."),
+)
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("simulate")
+@_options
+@shared
+@pass_settings
+def simulate_(
+    settings: Settings, compare: bool, csv_file: str | None, plot_file: str | None, **values: Any
+) -> int:
+    """Simulate a network in virtual time, and measure it.
+
+    It forms from one bootstrap for 30 s, publishes, and goes on for 30 s after the last message or fault; times of
+    faults count from the first message. Ends with 1 if a positron node missed, repeated or invented anything.
+    """
+    if plot_file is not None and find_spec("matplotlib") is None:
+        raise CommandFailed("config", "--plot needs matplotlib", "pip install 'positron[plot]'")
+    names = PROTOCOLS if compare else (values["protocol"],)
+    scenarios = [_scenario({**values, "protocol": name}) for name in names]
+    outcomes = []
+    for scenario in scenarios:
+        with _progress(scenario.protocol) as progress:
+            outcomes.append(_simulated(scenario, progress))
+    output = Output(settings)
+    _show(output, outcomes, compare)
+    _write(outcomes, csv_file, plot_file)
+    return _verdict(output, outcomes)
+
+
+def _scenario(values: dict[str, Any]) -> Scenario:
+    from positron.simulation.compared import refuse
+    from positron.simulation.scenario import Crash, Malicious, Partition, Scenario
+
+    for name, kind in (("crash", Crash), ("partition", Partition), ("malicious", Malicious)):
+        values[name] = kind(*values[name]) if values[name] is not None else None
+    try:
+        scenario = Scenario(**values)
+        refuse(scenario)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return scenario
+
+
+def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
+    from positron.simulation.running import simulate
+
+    return simulate(scenario, progress)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    """A bar on stderr, if that is a terminal, gone when the run is over."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+
+    drawn = -1
+
+    def draw(share: float) -> None:
+        nonlocal drawn
+        if int(share * 100) == drawn:
+            return
+        drawn, filled = int(share * 100), int(share * BAR)
+        sys.stderr.write(f"\r{name:<10} [{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
+        sys.stderr.flush()
+
+    try:
+        yield draw
+    finally:
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
+
+
+def _percent(share: float) -> str:
+    # What is not complete must not look so: 0.99999 is 99.999 %.
+    return f"{int(share * 100_000) / 1000:.3f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
+
+
+COLUMNS = (
+    Column("protocol", "PROTOCOL"),
+    Column("delivery", "DELIVERY", _percent),
+    Column("latency_seconds.p50", "P50", trip),
+    Column("latency_seconds.p99", "P99", trip),
+    Column("latency_seconds.p999"),
+    Column("hops.p50"),
+    Column("hops.p99", "HOPS"),
+    Column("hops.max"),
+    Column("copies_per_delivery", "COPIES", _number),
+    Column("bytes_per_delivery", "BYTES", _whole),
+    Column("control_bytes_per_delivery", "CONTROL", _whole),
+    Column("heal_seconds", "HEALED", lambda value: f"{value:.2f} s"),
+    Column("seed"),
+    Column("nodes"),
+    Column("messages"),
+    Column("wall_seconds"),
+    Column("events"),
+)
+
+
+def _show(output: Output, outcomes: Sequence[Outcome], compare: bool) -> None:
+    """One object or a list of them as JSON; else the table, and for a terminal the curve of each run."""
+    from positron.simulation.report import as_json, curve
+
+    reports = [as_json(outcome) for outcome in outcomes]
+    if output.json and not compare:
+        output.object(reports[0])
+        return
+    rows = reports if output.json else [_flat(report) for report in reports]
+    output.table({"runs": rows}, "runs", COLUMNS)
+    for outcome in outcomes if output.terminal else ():
+        output.line(f"\n{outcome.scenario.protocol}: coverage by the time after publication")
+        for at, share in curve(outcome):
+            output.line(f"{at * 1000:9.1f} ms  {'█' * int(share * BAR):<{BAR}}  {_percent(share)}")
+
+
+def _flat(report: dict[str, Any]) -> dict[str, Any]:
+    """Nested figures under their names joined with dots, as columns name them."""
+    flat: dict[str, Any] = {}
+    for name, value in report.items():
+        flat |= (
+            {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return flat
+
+
+def _write(outcomes: Sequence[Outcome], csv_file: str | None, plot_file: str | None) -> None:
+    from positron.simulation.report import plot, write_csv
+
+    try:
+        if csv_file is not None:
+            with open(csv_file, "w", encoding="utf-8", newline="") as file:
+                write_csv(file, outcomes)
+        if plot_file is not None:
+            plot(plot_file, outcomes)
+    except (OSError, ValueError) as error:  # ValueError: matplotlib knows no picture of that name's ending
+        raise CommandFailed("config", str(error)) from error
+
+
+def _verdict(output: Output, outcomes: Sequence[Outcome]) -> int:
+    """1 if an own run lost, repeated or invented something; the checker's sentences go to stderr."""
+    failed = [
+        outcome for outcome in outcomes if outcome.scenario.protocol == "positron" and not outcome.is_clean
+    ]
+    for outcome in failed:
+        for fault in outcome.faults:
+            output.hint(fault)
+        output.hint("the same command line, with the same --seed, replays this")
+    return FAILED if failed else 0

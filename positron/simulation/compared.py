@@ -1,0 +1,93 @@
+"""The protocols that can be simulated, by name, behind one surface.
+
+Rule: every protocol gets the same signed bytes to carry, the same kind of links and the same charge for each frame, so
+that a difference between two rows of a table is one between protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from positron.core.envelope import HEADER_SIZE
+from positron.core.identity import SIGNATURE_SIZE
+from positron.simulation.network import TOPIC, Delivery, Log, Network, PositronNetwork, Published, Traffic
+from positron.simulation.rivals import BEHAVIOURS, RIVALS, RivalNetwork
+from positron.simulation.scenario import Scenario
+from positron.simulation.world import lognormal
+
+OWN = "positron"
+PROTOCOLS = (OWN, *RIVALS)
+
+SIGNED_BYTES = HEADER_SIZE + SIGNATURE_SIZE + len(TOPIC) + 6
+"""What positron's envelope adds to a payload: header, signature, topic and four msgpack headers (1 + 1 + 1 + 3)."""
+
+
+class _Rival:
+    """A rival, behind the surface of `Network`."""
+
+    def __init__(self, rival: RivalNetwork) -> None:
+        self._rival = rival
+        self._events = 0
+
+    @property
+    def now(self) -> float:
+        return self._rival.now
+
+    def run(self, seconds: float) -> None:
+        self._rival.run(seconds)
+
+    def publish(self, node: int, size: int) -> int:
+        return self._rival.publish(node, size + SIGNED_BYTES)
+
+    def crash(self, nodes: Iterable[int]) -> None:
+        self._rival.crash(nodes)
+
+    def restart(self, nodes: Iterable[int]) -> None:
+        self._rival.restart(nodes)
+
+    def partition(self, groups: Sequence[Iterable[int]]) -> None:
+        self._rival.partition(groups)
+
+    def heal(self) -> None:
+        self._rival.heal()
+
+    def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
+        self._rival.malicious(nodes, behaviour)
+
+    def log(self) -> Log:
+        rival = self._rival
+        spent = Traffic(
+            rival.traffic.payload_bytes, rival.traffic.control_bytes, rival.traffic.payload_frames
+        )
+        published = [Published(*one) for one in rival.published]
+        return Log(published, [Delivery(*one) for one in rival.deliveries], spent, rival.events)
+
+    def faults(self, nodes: Iterable[int]) -> list[str]:
+        """None: what a rival loses is its `delivery`, and no fault of ours."""
+        return []
+
+
+def build(scenario: Scenario, progress: Callable[[float], None]) -> Network:
+    """The network of a scenario, formed and ready. ValueError if its protocol cannot do what it asks."""
+    latency = lognormal(scenario.latency, scenario.sigma)
+    if scenario.protocol == OWN:
+        return PositronNetwork(
+            nodes=scenario.nodes,
+            latency=latency,
+            loss=scenario.loss,
+            seed=scenario.seed,
+            fanout=scenario.fanout,
+            progress=progress,
+        )
+    if scenario.protocol not in RIVALS:
+        raise ValueError(f"a protocol is one of {', '.join(PROTOCOLS)}")
+    refuse(scenario)
+    rival = RIVALS[scenario.protocol]
+    return _Rival(rival(nodes=scenario.nodes, latency=latency, loss=scenario.loss, seed=scenario.seed))
+
+
+def refuse(scenario: Scenario) -> None:
+    """ValueError if its protocol is not modelled with the behaviour that the scenario asks for."""
+    if scenario.malicious is not None and scenario.protocol != OWN:
+        if scenario.malicious.behaviour not in {*BEHAVIOURS, "turning"}:
+            raise ValueError(f"the rivals know no {scenario.malicious.behaviour!r} nodes")

@@ -1,0 +1,215 @@
+"""positron as a network under measurement: the surface that every protocol of a comparison has.
+
+`Network` is that surface. `PositronNetwork` fills it with whole cores in a `World`; the rivals have their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from positron.core import events, messages
+from positron.core.records import EnvelopeKept
+from positron.simulation.cheap import CheapSigner, cheap_verify
+from positron.simulation.checker import check
+from positron.simulation.faults import ACTS
+from positron.simulation.world import Latency, World, WorldNode
+
+FORMATION = 30.0
+"""Virtual seconds in which the nodes find each other, by the real overlay, from one bootstrap, before the first
+message. They are born over the first third of it."""
+
+TOPIC = "simulated"
+
+RECORD_BYTES = 22
+"""Bytes of a TLS 1.3 record around each frame (5 header, 1 content type, 16 tag); the rivals are charged the same."""
+
+
+class Delivery(NamedTuple):
+    """`node` got `message` for the first time, `hops` links from its author, at `time` (seconds)."""
+
+    message: int
+    node: int
+    time: float
+    hops: int
+
+
+class Published(NamedTuple):
+    """`node` said a message of `size` bytes at `time`."""
+
+    node: int
+    time: float
+    size: int
+
+
+class Traffic(NamedTuple):
+    """What was sent since the network was ready; bytes are with `RECORD_BYTES`."""
+
+    payload_bytes: int
+    control_bytes: int
+    payload_frames: int
+
+
+class Log(NamedTuple):
+    """What a run left behind. `events` counts what was handled, the formation's included."""
+
+    published: Sequence[Published]
+    deliveries: Sequence[Delivery]
+    traffic: Traffic
+    events: int
+
+
+class Network(Protocol):
+    """A network that is formed and ready. A node is an index from 0; an author's own delivery is not in the log."""
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds."""
+
+    def run(self, seconds: float) -> None:
+        """Play so many virtual seconds."""
+
+    def publish(self, node: int, size: int) -> int:
+        """`node` says a payload of `size` bytes, like no other; its number."""
+
+    def crash(self, nodes: Iterable[int]) -> None:
+        """They are gone, without a word."""
+
+    def restart(self, nodes: Iterable[int]) -> None:
+        """They come back."""
+
+    def partition(self, groups: Sequence[Iterable[int]]) -> None:
+        """Nothing passes between the groups until `heal`."""
+
+    def heal(self) -> None:
+        """Everything passes again."""
+
+    def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
+        """From now on they behave like this."""
+
+    def log(self) -> Log:
+        """What was said, what arrived, what it cost since the network was ready."""
+
+    def faults(self, nodes: Iterable[int]) -> list[str]:
+        """What the checker finds wrong with these nodes, in sentences."""
+
+
+class PositronNetwork:
+    """The real core, `nodes` times, formed from one bootstrap. Their applications ask for history: a node is owed
+    everything, also what an author said for the first time on the other side of a cut."""
+
+    def __init__(
+        self,
+        *,
+        nodes: int,
+        latency: Latency,
+        loss: float,
+        seed: int,
+        fanout: int = 3,
+        progress: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        """`progress` is told the virtual seconds that passed, while the network forms."""
+        self.world = World(seed, latency=latency, loss=loss, identity=CheapSigner, verify=cheap_verify)
+        self.published: list[Published] = []
+        self.deliveries: list[Delivery] = []
+        self._said: dict[bytes, list[bytes]] = {}
+        self._message_of: dict[bytes, int] = {}
+        self._payloads: dict[bytes, bytes] = {}
+        self._raws: dict[bytes, bytes] = {}
+        self._form(nodes, fanout, progress)
+        self._before = self._sent()
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self.world.now
+
+    def _form(self, count: int, fanout: int, progress: Callable[[float], None]) -> None:
+        first = self.world.node(fanout=fanout)
+        for index in range(1, count):
+            node = self.world.node(fanout=fanout, bootstrap=(first.address,), start=False)
+            self.world.at(index / count * FORMATION / 3, node.start)
+        for node in self.world.nodes:
+            node.listener = self._heard
+            node.kept.share = self._shared
+        for second in range(int(FORMATION)):
+            self.world.run(1.0)
+            progress(second + 1.0)
+
+    def _shared(self, record: EnvelopeKept) -> None:
+        """One copy of an envelope is enough for all simulated disks."""
+        record.raw = self._raws.setdefault(record.id, record.raw)
+
+    # ---------------------------------------------------------------------------------------------- what happens
+
+    def run(self, seconds: float) -> None:
+        """Play so many virtual seconds."""
+        self.world.run(seconds)
+
+    def publish(self, node: int, size: int) -> int:
+        """`node` says a payload of `size` bytes (16 at least), like no other; its number."""
+        message = len(self.published)
+        payload = b"%016d" % message + bytes(size - 16)
+        author = self.world.nodes[node]
+        self.published.append(Published(node, self.now, size))
+        self._said.setdefault(author.node_id, []).append(payload)
+        self._message_of[payload] = message
+        self._payloads[payload] = payload
+        author.publish(TOPIC, payload)
+        return message
+
+    def crash(self, nodes: Iterable[int]) -> None:
+        """They are gone, without a word."""
+        for node in nodes:
+            self.world.nodes[node].kill()
+
+    def restart(self, nodes: Iterable[int]) -> None:
+        """They come back with what was on their disks."""
+        for node in nodes:
+            self.world.nodes[node].start()
+
+    def partition(self, groups: Sequence[Iterable[int]]) -> None:
+        """Nothing passes between the groups until `heal`."""
+        self.world.partition(*[[self.world.nodes[node] for node in group] for group in groups])
+
+    def heal(self) -> None:
+        """Everything passes again."""
+        self.world.heal()
+
+    def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
+        """From now on they behave like this: a key of `positron.simulation.faults.ACTS`."""
+        for node in nodes:
+            ACTS[behaviour](self.world.nodes[node])
+
+    # ---------------------------------------------------------------------------------------------- what came of it
+
+    def _heard(self, node: WorldNode, delivery: events.Deliver) -> None:
+        for offset, (topic, payload) in enumerate(delivery.entries):
+            shared = self._payloads.get(payload)
+            if shared is None:
+                continue  # nobody said that: the checker will say so
+            delivery.entries[offset] = (topic, shared)
+            if delivery.author != node.node_id:
+                index = node.number - 1
+                self.deliveries.append(Delivery(self._message_of[shared], index, self.now, delivery.hops))
+
+    def _sent(self) -> Traffic:
+        payload = control = frames = 0
+        for node in self.world.nodes:
+            for tag, count in node.frames_by_tag.items():
+                sent = node.bytes_out[tag] + count * RECORD_BYTES
+                if tag == messages.PUSH_TAG:
+                    payload += sent
+                    frames += count
+                else:
+                    control += sent
+        return Traffic(payload, control, frames)
+
+    def log(self) -> Log:
+        """What was said, what arrived, what it cost since the network was ready, how many events cores handled."""
+        spent = Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
+        return Log(self.published, self.deliveries, spent, self.world.steps)
+
+    def faults(self, nodes: Iterable[int]) -> list[str]:
+        """What the checker finds wrong with these nodes: not complete, twice, out of order, never said."""
+        return check(self.world, [self.world.nodes[node] for node in nodes], self._said, history=True).faults

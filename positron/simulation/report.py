@@ -1,0 +1,77 @@
+"""A run as its JSON, as a row of a table, as a curve, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from positron.simulation.running import Outcome
+
+CURVE_STEPS = 12
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The figures under the names that the command promises. `delivery` is a share, spans are in seconds; a figure
+    for which nothing was measured is None."""
+    found = outcome.measurement
+    return {
+        "seed": outcome.scenario.seed,
+        "nodes": outcome.scenario.nodes,
+        "protocol": outcome.scenario.protocol,
+        "messages": found.messages,
+        "delivery": found.delivery,
+        "latency_seconds": {name: _rounded(value, 6) for name, value in found.latency.items()},
+        "hops": dict(found.hops),
+        "copies_per_delivery": _rounded(found.copies, 4),
+        "bytes_per_delivery": _rounded(found.bytes, 1),
+        "control_bytes_per_delivery": _rounded(found.control_bytes, 1),
+        "heal_seconds": _rounded(found.heal, 6),
+        "wall_seconds": round(outcome.wall_seconds, 3),
+        "events": outcome.events,
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def curve(outcome: Outcome) -> list[tuple[float, float]]:
+    """(seconds after publication, share of the owed pairs that had arrived by then), to the last arrival."""
+    latencies, owed = outcome.measurement.latencies, outcome.measurement.owed
+    if not latencies:
+        return []
+    # The last thousandth would squeeze everything else into the first step.
+    end = outcome.measurement.latency["p999"] or latencies[-1]
+    times = [end * step / CURVE_STEPS for step in range(1, CURVE_STEPS + 1)]
+    if latencies[-1] > end:
+        times.append(latencies[-1])
+    return [(at, bisect_right(latencies, at) / owed) for at in times]
+
+
+def write_csv(file: TextIO, outcomes: Sequence[Outcome]) -> None:
+    """A row for each owed pair that arrived: protocol, message, node, latency in seconds, hops."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("protocol", "message", "node", "latency_seconds", "hops"))
+    for outcome in outcomes:
+        for message, node, latency, hops in outcome.measurement.samples:
+            writer.writerow((outcome.scenario.protocol, message, node, f"{latency:.6f}", hops))
+
+
+def plot(path: str, outcomes: Sequence[Outcome]) -> None:
+    """A picture of how each protocol's coverage grows with time. Needs matplotlib; OSError if it cannot be written."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5))
+    axes = figure.add_subplot()
+    for outcome in outcomes:
+        latencies, owed = outcome.measurement.latencies, outcome.measurement.owed
+        shares = [(index + 1) / owed for index in range(len(latencies))]
+        axes.plot([seconds * 1000 for seconds in latencies], shares, label=outcome.scenario.protocol)
+    axes.set_xlabel("milliseconds after publication")
+    axes.set_ylabel("share of (message, node) pairs delivered")
+    axes.set_title(f"{outcomes[0].scenario.nodes} nodes, seed {outcomes[0].scenario.seed}")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(path)

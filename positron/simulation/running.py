@@ -1,0 +1,169 @@
+"""One scenario, played: the messages, the faults at their times, and the checker at the end.
+
+Rule: who publishes, who crashes, who lies and who is on which side of a cut follows from the seed alone, so every
+protocol of a comparison meets the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from random import Random
+
+from attrs import frozen
+
+from positron.simulation.compared import build
+from positron.simulation.measure import Measurement, Outage, measure
+from positron.simulation.network import FORMATION, Network
+from positron.simulation.scenario import DOWN, QUIET, SESSION, Scenario
+
+Progress = Callable[[float], None]
+"""Told the share of a run that is played, 0 to 1, in virtual time."""
+
+MAX_FAULTS = 20
+"""Sentences of the checker that are kept."""
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What came of a run. `faults` are the checker's sentences; `wall_seconds` is real time, all else is virtual."""
+
+    scenario: Scenario
+    measurement: Measurement
+    faults: list[str]
+    events: int
+    wall_seconds: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Everything owed arrived, and the checker is content."""
+        return not self.faults and self.measurement.arrived == self.measurement.owed
+
+
+class _Run:
+    """The script of a run: what is done to the network, and when (seconds after the first message)."""
+
+    def __init__(self, scenario: Scenario, network: Network) -> None:
+        self.scenario = scenario
+        self.network = network
+        self.rng = Random(scenario.seed)
+        self.start = network.now
+        self.outages: dict[int, list[Outage]] = {}
+        self.healed: float | None = None
+        everybody = list(range(scenario.nodes))
+        liars = round(scenario.nodes * scenario.malicious.share) if scenario.malicious else 0
+        self.liars = sorted(self.rng.sample(everybody, liars))
+        self.honest = [node for node in everybody if node not in set(self.liars)]
+        self.down: set[int] = set()
+        self.script: list[tuple[float, int, Callable[[], None]]] = []
+        self._write()
+        self.script.sort(key=lambda item: item[:2])
+
+    @property
+    def length(self) -> float:
+        """Seconds from the first message to the end."""
+        return self.script[-1][0] + QUIET
+
+    def _at(self, when: float, call: Callable[[], None]) -> None:
+        self.script.append((when, len(self.script), call))
+
+    def _write(self) -> None:
+        scenario, network = self.scenario, self.network
+        if scenario.malicious is not None:
+            behaviour, when = scenario.malicious.behaviour, 0.0
+            if behaviour == "turning":
+                behaviour, when = "silent", scenario.duration / 2
+            self._at(when, lambda: network.malicious(self.liars, behaviour))
+        if scenario.crash is not None:
+            self._at(scenario.crash.at, self._crash)
+        if scenario.partition is not None:
+            self._at(scenario.partition.at, self._cut)
+            self._at(scenario.partition.at + scenario.partition.length, self._heal)
+        if scenario.churn:
+            self._churn()
+        for message in range(scenario.messages):
+            self._at(message / scenario.rate, self._publish)
+
+    def _churn(self) -> None:
+        for node in self.honest:
+            gone = self.rng.expovariate(1 / SESSION)
+            while gone < self.scenario.duration:
+                self._at(gone, lambda node=node: self._leave(node))  # type: ignore[misc]
+                self._at(gone + DOWN, lambda node=node: self._return(node))  # type: ignore[misc]
+                gone += DOWN + self.rng.expovariate(1 / SESSION)
+
+    def _publish(self) -> None:
+        author = self.rng.choice(self.honest)
+        while author in self.down:
+            author = self.rng.choice(self.honest)
+        self.network.publish(author, self.scenario.size)
+
+    def _crash(self) -> None:
+        assert self.scenario.crash is not None
+        living = [node for node in self.honest if node not in self.down]
+        dead = self.rng.sample(
+            living, min(round(len(self.honest) * self.scenario.crash.share), len(living) - 1)
+        )
+        self.network.crash(sorted(dead))
+        gone = set(dead)
+        self.honest = [node for node in self.honest if node not in gone]
+
+    def _leave(self, node: int) -> None:
+        if node in set(self.honest) and len(self.down) < len(self.honest) - 1:
+            self.down.add(node)
+            self.network.crash([node])
+            self.outages.setdefault(node, []).append((self.network.now, self.network.now + DOWN))
+
+    def _return(self, node: int) -> None:
+        if node in self.down:
+            self.down.discard(node)
+            self.network.restart([node])
+
+    def _cut(self) -> None:
+        everybody = list(range(self.scenario.nodes))
+        self.rng.shuffle(everybody)
+        half = len(everybody) // 2
+        self.network.partition([sorted(everybody[:half]), sorted(everybody[half:])])
+
+    def _heal(self) -> None:
+        self.network.heal()
+        self.healed = self.network.now
+
+    def play(self, progress: Progress) -> None:
+        """Do all of it, and wait until it is quiet."""
+        length = self.length
+        for when, _, call in self.script:
+            self._play_to(when, length, progress)
+            call()
+        self._play_to(length, length, progress)
+
+    def _play_to(self, when: float, length: float, progress: Progress) -> None:
+        while (left := self.start + when - self.network.now) > 0:
+            self.network.run(min(left, 1.0))
+            progress((self.network.now - self.start) / length)
+
+
+def simulate(scenario: Scenario, progress: Progress = lambda _share: None) -> Outcome:
+    """Play a scenario to its end. The same scenario gives the same outcome, but for `wall_seconds`."""
+    began = time.perf_counter()
+    forming = FORMATION / (FORMATION + scenario.duration + QUIET)
+    network = build(scenario, lambda seconds: progress(seconds / FORMATION * forming))
+    run = _Run(scenario, network)
+    run.play(lambda share: progress(forming + share * (1 - forming)))
+    return _outcome(run, network, began)
+
+
+def _outcome(run: _Run, network: Network, began: float) -> Outcome:
+    published, deliveries, traffic, events = network.log()
+    owing: Collection[int] = set(run.honest)
+    measurement = measure(published, deliveries, traffic, owing=owing, outages=run.outages, healed=run.healed)
+    faults = network.faults(sorted(owing))
+    if len(faults) > MAX_FAULTS:
+        faults = [*faults[: MAX_FAULTS - 1], faults[-1]]
+    return Outcome(
+        scenario=run.scenario,
+        measurement=measurement,
+        faults=faults,
+        events=events,
+        wall_seconds=time.perf_counter() - began,
+    )

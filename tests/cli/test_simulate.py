@@ -1,0 +1,171 @@
+"""The command that simulates: its JSON, its table, its exit code, its files."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from positron.cli import simulate
+from positron.simulation import running
+from tests.cli.running import Result, clean, keys, run
+
+FIELDS = keys(
+    "schema seed nodes protocol messages delivery latency_seconds hops copies_per_delivery bytes_per_delivery "
+    "control_bytes_per_delivery heal_seconds wall_seconds events"
+)
+SMALL = ("simulate", "--count", "6", "--duration", "1s")
+
+
+class SimulateTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        clean(self)
+
+    def command(self, *more: str, terminal: bool = False) -> Result:
+        return run([*SMALL, *more], terminal=terminal)
+
+    def test_json(self) -> None:
+        """One object with the promised keys, and 0 when everything arrived."""
+        done = self.command("--json", "--seed", "7", "--latency", "20ms", "--loss", "10%")
+        self.assertEqual(done.code, 0, done.err)
+        body = done.json()
+        self.assertEqual(set(body), FIELDS)
+        self.assertEqual(set(body["latency_seconds"]), keys("p50 p99 p999"))
+        self.assertEqual(set(body["hops"]), keys("p50 p99 max"))
+        self.assertEqual((body["seed"], body["nodes"], body["protocol"]), (7, 6, "positron"))
+        self.assertEqual((body["messages"], body["delivery"], body["heal_seconds"]), (5, 1.0, None))
+
+    def test_pipe(self) -> None:
+        """A header and a row, nothing else, and nothing on a stderr that is no terminal."""
+        done = self.command()
+        header, row = done.lines
+        fields = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+        self.assertEqual((fields["protocol"], fields["delivery"]), ("positron", "1.0"))
+        self.assertEqual(done.err, "")
+
+    def test_terminal(self) -> None:
+        """A table, and a curve that ends at all of it."""
+        done = self.command(terminal=True)
+        self.assertIn("DELIVERY", done.lines[0])
+        self.assertIn("100.000 %", done.lines[1])
+        self.assertTrue(done.lines[-1].endswith("100.000 %"), done.lines[-1])
+
+    def test_compare(self) -> None:
+        """Each protocol has its row, positron the first."""
+        body = self.command("--compare", "--json").json()
+        self.assertEqual([one["protocol"] for one in body["runs"]], list(simulate.PROTOCOLS))
+        for one in body["runs"]:
+            self.assertEqual(set(one), FIELDS - {"schema"})
+
+    def test_faults(self) -> None:
+        """Each fault has its flag, in the promised form; a partition has a time to heal."""
+        flags = ("--crash", "0.2@0.5s", "--partition", "2s@200ms", "--malicious", "20%:silent", "--churn")
+        done = self.command("--json", "--count", "10", *flags)
+        self.assertEqual(done.code, 0, done.err)
+        self.assertGreater(done.json()["heal_seconds"], 0)
+
+    def test_loss_is_failure(self) -> None:
+        """A network that lost something ends with 1, and says what, and the seed that shows it again."""
+        # Nobody is told anything any more, and nobody waits for it.
+        from positron.simulation.network import PositronNetwork
+
+        self.patch(PositronNetwork, "crash", lambda network, nodes: network.malicious(range(6), "silent"))
+        self.patch(running, "QUIET", 2.0)
+        done = self.command("--crash", "0.2@0s", "--seed", "9", "--json")
+        self.assertEqual(done.code, 1)
+        self.assertLess(done.json()["delivery"], 1)
+        self.assertIn("seed 9", done.err)
+        self.assertEqual(
+            done.err.splitlines()[-1], "the same command line, with the same --seed, replays this"
+        )
+
+    def test_csv(self) -> None:
+        """Every arrival has a row."""
+        path = self.mktemp()
+        self.command("--csv", path)
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(len(rows), 5 * 5)
+        self.assertEqual({row["message"] for row in rows}, {"0", "1", "2", "3", "4"})
+        self.assertTrue(all(0 < float(row["latency_seconds"]) < 1 for row in rows))
+
+    def test_plot_needs_its_extra(self) -> None:
+        """Without matplotlib a picture is refused at once, with the way to get one."""
+        self.patch(simulate, "find_spec", lambda _name: None)
+        done = self.command("--plot", "out.png")
+        self.assertEqual((done.code, done.out), (2, ""))
+        self.assertIn("positron[plot]", done.err)
+
+    def test_plot(self) -> None:
+        """With matplotlib, the curve of each protocol is drawn and saved where asked for."""
+        drawn: dict[str, object] = {}
+
+        class Axes:
+            def plot(self, times: list[float], shares: list[float], label: str) -> None:
+                drawn[label] = (len(times), shares[-1])
+
+            def __getattr__(self, name: str) -> object:
+                return lambda *_arguments, **_more: None
+
+        class Figure:
+            def __init__(self, figsize: tuple[int, int]) -> None:
+                pass
+
+            def add_subplot(self) -> Axes:
+                return Axes()
+
+            def savefig(self, path: str) -> None:
+                Path(path).write_bytes(b"a picture")
+
+        class Module:
+            pass
+
+        module = Module()
+        module.Figure = Figure  # type: ignore[attr-defined]
+        for name, value in (("matplotlib", Module()), ("matplotlib.figure", module)):
+            before = sys.modules.get(name)
+            self.addCleanup(
+                lambda name=name, before=before: (
+                    sys.modules.pop(name) if before is None else sys.modules.__setitem__(name, before)
+                )
+            )
+            sys.modules[name] = value  # type: ignore[assignment]
+        self.patch(simulate, "find_spec", lambda name: ModuleSpec(name, None))
+        path = self.mktemp()
+        self.assertEqual(self.command("--plot", path).code, 0)
+        self.assertEqual(Path(path).read_bytes(), b"a picture")
+        self.assertEqual(drawn, {"positron": (25, 1.0)})
+
+    def test_files_that_cannot_be(self) -> None:
+        """A path that cannot be written is one sentence, not a traceback."""
+        done = self.command("--csv", self.mktemp() + "/no/such/file")
+        self.assertEqual(done.code, 2)
+        self.assertIn("No such file", done.err)
+
+    def test_nonsense_is_refused(self) -> None:
+        """What makes no sense ends with 2 before anything is simulated."""
+        for flags in (
+            ("--loss", "2"),
+            ("--latency", "fast"),
+            ("--crash", "0.5"),
+            ("--partition", "60s-30s"),
+            ("--malicious", "0.3:rude"),
+            ("--nodes", "1"),
+            ("--size", "3"),
+            ("--protocol", "pigeon"),
+            ("--protocol", "push", "--malicious", "0.3:forging"),
+        ):
+            done = self.command(*flags)
+            self.assertEqual((done.code, done.out), (2, ""), flags)
+            self.assertNotIn("Traceback", done.err)
+
+    def test_names_agree(self) -> None:
+        """The command's names, written out so that --help costs nothing, are those of the simulator."""
+        from positron.simulation.compared import PROTOCOLS
+        from positron.simulation.scenario import BEHAVIOURS
+
+        self.assertEqual(simulate.PROTOCOLS, PROTOCOLS)
+        self.assertEqual(simulate.BEHAVIOURS, BEHAVIOURS)
