@@ -17,7 +17,8 @@ class WeatherTests(SynchronousTestCase):
         self.south = self.network.node("south", bootstrap=["north"])
         self.north.startService()
         self.south.startService()
-        self.network.wait(self.south.when_peers(1))
+        for node in (self.north, self.south):
+            self.network.wait(node.when_peers(1))
         self.addCleanup(self.network.stop)
 
     def test_heard(self) -> None:
@@ -32,7 +33,7 @@ class WeatherTests(SynchronousTestCase):
         """What was said during a partition arrives when it has ended."""
         heard: list[object] = []
         self.south.subscribe("weather", lambda message: heard.append(message.data))
-        self.network.partition([["north"], ["south"]])
+        self.network.partition(["north"], ["south"])
         self.network.wait(self.north.publish("weather", "storm"))
         self.network.run(60)
         self.assertEqual(heard, [])
