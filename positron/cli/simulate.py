@@ -103,6 +103,7 @@ _OPTIONS = (
     ),
     click.option("--fanout", default=3, show_default=True, help="Eager sources of a positron node."),
     click.option("--seed", default=1, show_default=True, help="One seed, one result."),
+    click.option("--real", is_flag=True, help="Start so many real nodes on loopback instead (50 at most)."),
     click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write each arrival there."),
     click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Draw the coverage there."),
 )
@@ -119,7 +120,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @shared
 @pass_settings
 def simulate_(
-    settings: Settings, compare: bool, csv_file: str | None, plot_file: str | None, **values: Any
+    settings: Settings, compare: bool, real: bool, csv_file: str | None, plot_file: str | None, **values: Any
 ) -> int:
     """Simulate a network in virtual time, and measure it.
 
@@ -128,12 +129,14 @@ def simulate_(
     """
     if plot_file is not None and find_spec("matplotlib") is None:
         raise CommandFailed("config", "--plot needs matplotlib", "pip install 'positron[plot]'")
+    if real:
+        _refuse_unreal(values, compare)
     names = PROTOCOLS if compare else (values["protocol"],)
     scenarios = [_scenario({**values, "protocol": name}) for name in names]
     outcomes = []
     for scenario in scenarios:
         with _progress(scenario.protocol) as progress:
-            outcomes.append(_simulated(scenario, progress))
+            outcomes.append((_started if real else _simulated)(scenario, progress))
     output = Output(settings)
     _show(output, outcomes, compare)
     _write(outcomes, csv_file, plot_file)
@@ -158,6 +161,44 @@ def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
     from positron.simulation.running import simulate
 
     return simulate(scenario, progress)
+
+
+def _refuse_unreal(values: dict[str, Any], compare: bool) -> None:
+    """UsageError for what only a simulated network can be asked for."""
+    from positron.simulation.real import MAX_NODES
+
+    given = [name for name in ("crash", "partition", "churn", "malicious", "loss") if values[name]]
+    if compare or values["protocol"] != "positron":
+        given.append("compare" if compare else "protocol")
+    if given:
+        raise click.UsageError(f"--{given[0]} is for simulated nodes, not for --real ones")
+    if values["nodes"] > MAX_NODES:
+        raise click.UsageError(f"--real starts {MAX_NODES} nodes at most: give --nodes")
+
+
+def _started(scenario: Scenario, progress: Progress) -> Outcome:
+    """The outcome of real nodes, run by this process's reactor."""
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    from positron.simulation.real import run_real
+
+    ended: list[Any] = []
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(run_real(reactor, scenario, progress))
+        running.addBoth(ended.append)
+        running.addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if not ended:
+        raise KeyboardInterrupt
+    if isinstance(ended[0], Failure):
+        ended[0].raiseException()
+    outcome: Outcome = ended[0]
+    return outcome
 
 
 @contextmanager

@@ -26,12 +26,15 @@ MAX_FAULTS = 20
 
 @frozen(kw_only=True)
 class Outcome:
-    """What came of a run. `faults` are the checker's sentences; `wall_seconds` is real time, all else is virtual."""
+    """What came of a run. `faults` are the checker's sentences; `wall_seconds` is real time, all else is virtual.
+
+    `events` is how many events were handled, the forming of the network included; None if nobody counted.
+    """
 
     scenario: Scenario
     measurement: Measurement
     faults: list[str]
-    events: int
+    events: int | None
     wall_seconds: float
 
     @property

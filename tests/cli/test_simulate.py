@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -12,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from positron.cli import simulate
 from positron.simulation import running
 from tests.cli.running import Result, clean, keys, run
+from tests.cli.test_process import PROGRAM
 
 FIELDS = keys(
     "schema seed nodes protocol messages delivery latency_seconds hops copies_per_delivery bytes_per_delivery "
@@ -157,10 +161,29 @@ class SimulateTests(SynchronousTestCase):
             ("--size", "3"),
             ("--protocol", "pigeon"),
             ("--protocol", "push", "--malicious", "0.3:forging"),
+            ("--real", "--loss", "0.1"),
+            ("--real", "--compare"),
+            ("--real", "--protocol", "push"),
+            ("--real", "--nodes", "51"),
         ):
             done = self.command(*flags)
             self.assertEqual((done.code, done.out), (2, ""), flags)
             self.assertNotIn("Traceback", done.err)
+
+    def test_real(self) -> None:
+        """Real nodes give the same table and JSON, from a process of their own."""
+        done = subprocess.run(
+            [*PROGRAM, "simulate", "--real", "--nodes", "3", "--duration", "0.4s", "--rate", "10", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        body = json.loads(done.stdout)
+        self.assertEqual(set(body), FIELDS)
+        self.assertEqual((body["nodes"], body["messages"], body["delivery"]), (3, 4, 1.0))
 
     def test_names_agree(self) -> None:
         """The command's names, written out so that --help costs nothing, are those of the simulator."""
