@@ -38,7 +38,7 @@ def show(message: Message) -> None:
 async def main(reactor: Any, port: str, *bootstrap: str) -> None:
     """Chat until the input ends."""
     node = Node(reactor, Config(network="chat", port=int(port), bootstrap=list(bootstrap)))
-    node.subscribe("chat/lobby", show)
+    node.subscribe("chat/lobby", show, history=20)  # and what was said shortly before we came
     node.startService()
     try:
         await node.when_ready()
