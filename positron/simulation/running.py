@@ -6,8 +6,10 @@ protocol of a comparison meets the same.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from random import Random
 
 from attrs import frozen
@@ -148,6 +150,23 @@ class _Run:
 
 def simulate(scenario: Scenario, progress: Progress = lambda _share: None) -> Outcome:
     """Play a scenario to its end. The same scenario gives the same outcome, but for `wall_seconds`."""
+    with _no_collections():
+        return _simulated(scenario, progress)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Python's cycle collector rests: it would go through millions of objects again and again and find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
     began = time.perf_counter()
     forming = FORMATION / (FORMATION + scenario.duration + QUIET)
     network = build(scenario, lambda seconds: progress(seconds / FORMATION * forming))

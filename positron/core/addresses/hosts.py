@@ -102,6 +102,7 @@ def is_private(host: str) -> bool:
     return _reach(host) != PUBLIC if _ip(host) is not None else host.lower() == "localhost"
 
 
+@lru_cache(maxsize=16384)
 def reach_of(host_or_address: str) -> int:
     """How far it reaches: PUBLIC, PRIVATE or LOOPBACK.
 
