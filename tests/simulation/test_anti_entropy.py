@@ -21,6 +21,7 @@ class CatchingUpTests(SynchronousTestCase):
             for _ in range(100):
                 crowd.say(node)
                 world.run(0.01)
+        world.run(15)
         late = world.node(bootstrap=(nodes[0].address,))
         held = [0]
 

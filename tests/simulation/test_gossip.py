@@ -87,6 +87,25 @@ class MeshTests(SynchronousTestCase):
         sent = sum(node.bytes_out.get(PUSH_TAG, 0) for node in self.nodes) - before
         self.assertLess(sent, 2.5 * size * len(self.nodes))
 
+    def test_what_is_said_while_a_link_comes_up_is_heard(self) -> None:
+        """A plain subscriber of a new node hears what an older one says from when the new one counts it as linked."""
+        world = World(32, latency=steady(0.050))
+        newer = world.node(start=False, secrets=(b"s" * 16,))
+        older = world.node(bootstrap=(newer.address,), secrets=(b"s" * 16,))
+        older.publish("t", b"before")
+        world.run(5)
+        newer.start()
+        while not newer.links:
+            world.run(0.005)
+        self.assertEqual(older.links, [])  # it dialled, so its proof came first and the other answered it
+        for number in range(20):
+            older.publish("t", b"%d" % number)
+            world.run(0.004)
+        world.run(5)
+        heard = [payload for d in newer.delivered if not d.history for _, payload in d.entries]
+        self.assertEqual(heard, [b"%d" % number for number in range(20)])
+        self.assertFalse(any(d.late for d in newer.delivered))
+
     def test_a_lone_author_is_never_pulled_from(self) -> None:
         """One node that publishes now and then pushes every time: nobody has to ask for what it said."""
         world = World(31, latency=steady(0.0003))

@@ -72,7 +72,8 @@ class Puller:
         self._rank = rank
         self._broken_promise = broken_promise
         self._pulls: dict[bytes, _Pull] = {}
-        self._due: list[tuple[float, bytes]] = []
+        self._due: list[tuple[float, int, bytes]] = []
+        self._count = 0
         self._in_flight: dict[bytes, int] = {}
         self._check_due = float("inf")
         self._mean, self._dev = FIRST_MEAN, FIRST_DEV
@@ -98,7 +99,7 @@ class Puller:
             if len(self._pulls) >= MAX_PULLS or state.pulls >= MAX_PULLS_PER_LINK:
                 return
             pull = self._pulls[envelope_id] = _Pull(now)
-            heapq.heappush(self._due, (now + self._delay(), envelope_id))
+            self._wake(envelope_id, now + self._delay())
         elif state.link.number in pull.announced:
             return
         if len(pull.announced) < MAX_ANNOUNCERS and state.pulls < MAX_PULLS_PER_LINK:
@@ -130,6 +131,11 @@ class Puller:
             self._measure(self._context.now - pull.first)
         return Arrival(asked, pull.first, pull.announced)
 
+    def _wake(self, envelope_id: bytes, due: float) -> None:
+        """Look at a pull at that time; those of one time in the order in which they were announced."""
+        self._count += 1
+        heapq.heappush(self._due, (due, self._count, envelope_id))
+
     def _measure(self, delay: float) -> None:
         error = delay - self._mean
         self._mean += 0.1 * error
@@ -151,7 +157,7 @@ class Puller:
         now = self._context.now
         asks: dict[int, list[bytes]] = {}
         while self._due and self._due[0][0] <= now:
-            _, envelope_id = heapq.heappop(self._due)
+            _, _, envelope_id = heapq.heappop(self._due)
             pull = self._pulls.get(envelope_id)
             if pull is not None:
                 self._next(envelope_id, pull, asks)
@@ -173,7 +179,7 @@ class Puller:
             if now - pull.first > GIVE_UP:
                 self._abandon(envelope_id, pull)
             else:
-                heapq.heappush(self._due, (now + PULL_HIGH, envelope_id))
+                self._wake(envelope_id, now + PULL_HIGH)
             return
         candidates.sort(key=self._rank)
         chosen = candidates[: 2 if len(pull.asked) >= 2 else 1]
@@ -182,7 +188,7 @@ class Puller:
             asks.setdefault(state.link.number, []).append(envelope_id)
         self.last_pull = now
         rtt = max(FIRST_RTT if state.link.rtt is None else state.link.rtt for state in chosen)
-        heapq.heappush(self._due, (now + 2.5 * rtt + 0.060, envelope_id))
+        self._wake(envelope_id, now + 2.5 * rtt + 0.060)
 
     def _abandon(self, envelope_id: bytes, pull: _Pull) -> None:
         del self._pulls[envelope_id]
@@ -253,7 +259,7 @@ class Puller:
         if self._in_flight.get(envelope_id) == state.link.number:
             del self._in_flight[envelope_id]
         if envelope_id in self._pulls:
-            heapq.heappush(self._due, (self._context.now, envelope_id))
+            self._wake(envelope_id, self._context.now)
 
     def link_down(self, state: LinkGossip) -> None:
         """Nothing of what this link was asked will come; ask others."""

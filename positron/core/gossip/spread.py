@@ -28,6 +28,9 @@ from positron.core.notices import Refused
 from positron.core.records import IndexEntry
 from positron.core.sequences import Sequences
 
+CATCH_UP = 64
+"""Envelopes pushed to a link that has just come up."""
+
 BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push."""
 
@@ -92,7 +95,19 @@ class Gossip:
         """A link is up: it may become a source, and may ask for what is held."""
         state = self.states[link.number] = link_gossip(link, self._limits_for(link))
         self.sources.link_up(state)
+        self._catch_up(state)
         return state
+
+    def _catch_up(self, state: LinkGossip) -> None:
+        """Push what came since the channel stood, oldest first: the other side may have been up before us.
+
+        Else what was published in between would come to it by anti-entropy alone, and be history to a node that is
+        new. More than `CATCH_UP` is left to that all the same.
+        """
+        fresh = [spread for spread in self.holdings.recent.values() if spread.first >= state.link.since]
+        for spread in fresh[-CATCH_UP:]:
+            if spread.envelope.kind == BROADCAST and spread.hops < spread.envelope.ttl:
+                self._push_to(state, spread, messages.push_frame(spread.hops, spread.envelope.raw))
 
     def link_down(self, link: Link) -> None:
         """A link is gone: forget everything about it, ask others for what it owed."""
