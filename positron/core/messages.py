@@ -335,6 +335,7 @@ _REQUIRED = {
     tag: sum(1 for attribute in fields(cls) if attribute.default.__class__.__name__ == "_Nothing")
     for tag, cls in BY_TAG.items()
 }
+_NAMES = {tag: tuple(attribute.name for attribute in fields(cls)) for tag, cls in BY_TAG.items()}
 _ALLOWED = {tag: len(fields(cls)) for tag, cls in BY_TAG.items()}
 PUSH_TAG = Push.TAG
 
@@ -343,7 +344,7 @@ def encode(message: Message) -> bytes:
     """The frame of `message`: its tag byte and body."""
     if isinstance(message, Push):
         return push_frame(message.hops, message.envelope)
-    values = [getattr(message, attribute.name) for attribute in fields(message.__class__)]
+    values = [getattr(message, name) for name in _NAMES[message.TAG]]
     return bytes((message.TAG,)) + bytes(msgpack.packb(values))
 
 

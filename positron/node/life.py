@@ -62,7 +62,6 @@ class Life(MultiService):
         self.config = config
         self.ready = False
         self.node_id = ""
-        self.address = ""
         self.clocks = clocks or Clocks(reactor)
         self._reactor = reactor
         self._given = (identity, store)
@@ -103,6 +102,12 @@ class Life(MultiService):
             events.Fetch: trust.fetch,
             events.Emit: self._emit,
         }
+
+    @property
+    def address(self) -> str:
+        """Where others can dial it, as far as is known: advertised, or seen by peers; else where it listens."""
+        advertised = () if self._swarm is None else self._swarm.overlay.addresses
+        return next(iter((*advertised, *self._listen)), "")
 
     def step(self, event: Event) -> None:
         """The only place where core meets world: handle `event`, perform what the core says, re-arm its alarm.
@@ -162,7 +167,6 @@ class Life(MultiService):
             wall=self.clocks.wall(),
         )
         self.node_id = to_text(identity.node_id)
-        self.address = next(iter((*parameters.advertise, *self._listen)), "")
         self._ready_at = self.clocks.now()
         store.on_stored = self._stored
         store.on_health = self._health
