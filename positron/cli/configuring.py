@@ -82,13 +82,28 @@ def generate(settings: Settings, form: str, config_file: str | None, **values: A
 
 
 @click.command("generate-config")
-@click.option("--format", "form", type=click.Choice(["toml", "json"]), default="toml", help="[toml]")
+@click.argument("output", required=False)
+@click.option("--format", "form", type=click.Choice(["toml", "json"]), help="by OUTPUT's name, else toml")
 @node_options
 @shared
 @pass_settings
-def generate_config_(settings: Settings, form: str, config_file: str | None, **values: Any) -> None:
-    """Print a configuration file: an older name of `config generate`."""
-    _generate(settings, form, config_file, values)
+def generate_config_(
+    settings: Settings, output: str | None, form: str | None, config_file: str | None, **values: Any
+) -> None:
+    """Print a configuration file, or write it to OUTPUT: an older name of `config generate`."""
+    form = form or ("json" if output is not None and output.endswith(".json") else "toml")
+    if output is None:
+        _generate(settings, form, config_file, values)
+        return
+    config = _loaded(settings, config_file, values).config
+    try:
+        with open(output, "x", encoding="utf-8") as file:
+            file.write(to_json(config) if form == "json" else to_toml(config))
+    except OSError as error:
+        raise CommandFailed(
+            "config", f"{output}: {error.strerror}", "name a file that does not exist yet"
+        ) from None
+    click.echo(output)
 
 
 @config_.command("schema")

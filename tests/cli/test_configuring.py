@@ -103,6 +103,15 @@ class ConfigTests(FileCase):
             file.write(old.out)
         self.assertEqual(run(["config", "check", path]).code, 0)
 
+    def test_generate_into_a_file(self):
+        """The older name takes the file it always took, in the form that its name says, and overwrites none."""
+        path = self.mktemp() + ".json"
+        made = self.here("generate-config", path, "--network", "lab")
+        self.assertEqual((made.code, made.out), (0, path + "\n"))
+        self.assertEqual(run(["config", "check", path, "--json"]).json()["network"], "lab")
+        again = self.here("generate-config", path)
+        self.assertEqual((again.code, again.out), (2, ""))
+
     def test_schema(self):
         """The schema names every option."""
         self.assertEqual(set(json.loads(run(["config", "schema"]).out)["properties"]), set(OPTIONS))
