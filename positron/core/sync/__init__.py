@@ -15,7 +15,7 @@ costs 42 ms, and one of 40 bytes 14 ms; the budgets of sessions and bytes bound 
 
 from __future__ import annotations
 
-from positron.core.sync.index import MAX_ENTRIES, Index, aged_floor, bound
+from positron.core.sync.index import MAX_ENTRIES, Index, bound
 from positron.core.sync.ranges import MAX_MESSAGE, SyncError
 from positron.core.sync.session import BRANCH, LEAF, MAX_ROUNDS, Round, Session
 
@@ -29,6 +29,5 @@ __all__ = [
     "Round",
     "Session",
     "SyncError",
-    "aged_floor",
     "bound",
 ]

@@ -27,9 +27,6 @@ MAX_ENTRIES = 65_536
 BLOCK_SIZE = 512
 """Entries in a block; a fuller one is split."""
 
-FLOOR_STEP = 10_000
-"""Milliseconds. A floor raised by age moves in such steps, the same for all, so that floors are mostly equal."""
-
 _NO_ID = bytes(ID_SIZE)
 _ONE_ID = Struct(f"{ID_SIZE}s")
 
@@ -42,11 +39,6 @@ def bound(created_ms: int, prefix: bytes = b"") -> bytes:
 def created_of(place: bytes) -> int:
     """The time of a bound, in milliseconds."""
     return int.from_bytes(place[:8], "big")
-
-
-def aged_floor(now_ms: int, retention_seconds: float) -> int:
-    """The floor that retention asks for at `now_ms` (wall clock), for `Index.raise_floor`."""
-    return max(0, now_ms - int(retention_seconds * 1000)) // FLOOR_STEP * FLOOR_STEP
 
 
 def separator(before: bytes, after: bytes) -> bytes:
