@@ -6,9 +6,11 @@ from math import inf, nan
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.core.gossip import sources, spread
+from positron.core.overlay import admission
 from positron.core.records import TrustKept
-from positron.core.statements import TrustStatement
-from positron.core.trust import MAX_BANNED, MAX_KNOWN, Trust, checkpoint, replay
+from positron.core.statements import SCORE_SCALE, TrustStatement
+from positron.core.trust import DOUBTFUL, IGNORED, MAX_BANNED, MAX_KNOWN, Trust, checkpoint, replay
 from positron.core.trust.opinion import Opinions, Said
 
 HOUR, DAY = 3600.0, 24 * 3600.0
@@ -170,6 +172,11 @@ class FirstHandTests(SynchronousTestCase):
             self.assertEqual(
                 (trust.is_doubtful(PEER, NOW), trust.is_ignored(PEER, NOW)), (doubtful, ignored), score
             )
+
+    def test_the_borders_are_the_same_everywhere(self) -> None:
+        """Parts of the core do not import each other, so each names the borders it acts on: they are these."""
+        self.assertEqual({sources.GOOD_ENOUGH, admission.DOUBTFUL}, {DOUBTFUL / SCORE_SCALE})
+        self.assertEqual(spread.IGNORED_BELOW, IGNORED / SCORE_SCALE)
 
     def test_the_configuration_is_honoured(self) -> None:
         """Baseline, gain, penalty and ban threshold are the operator's."""
