@@ -3,6 +3,8 @@ signed by their author, and never passed on: there is exactly one hop (docs/desi
 
 from __future__ import annotations
 
+from math import inf
+
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.limits import Bucket
@@ -24,15 +26,14 @@ class Vouching:
         self._ask_at: dict[int, float] = {}
         self._answers: dict[int, Bucket] = {}
         self._expecting: set[int] = set()
-
-    @property
-    def deadline(self) -> float:
-        """When the next neighbour is to be asked."""
-        return min(self._ask_at.values(), default=float("inf"))
+        self.deadline = inf
+        """When `tick` is wanted: when the next neighbour is to be asked; it may be early, never late."""
 
     def link_up(self, link: Link) -> None:
         """Ask this neighbour, later: it knows nobody better than we do yet."""
-        self._ask_at[link.number] = self._context.now + FIRST_ASK * (0.5 + self._context.rng.random())
+        at = self._context.now + FIRST_ASK * (0.5 + self._context.rng.random())
+        self._ask_at[link.number] = at
+        self.deadline = min(self.deadline, at)
         self._answers[link.number] = Bucket(1 / 60, 2)
 
     def link_down(self, link: Link) -> None:
@@ -51,6 +52,7 @@ class Vouching:
                 if link is not None:
                     self._expecting.add(number)
                     self._context.send(link, messages.VouchGet(), droppable=True)
+        self.deadline = min(self._ask_at.values(), default=inf)
 
     def asked(self, link: Link) -> None:
         """A neighbour asks for our opinions; once a minute is enough."""
