@@ -95,7 +95,7 @@ _OPTIONS = (
     click.option("--latency", type=Span(), default=0.05, help="Median of the links, lognormal. [50ms]"),
     click.option("--sigma", default=0.5, show_default=True, help="How far latencies spread."),
     click.option("--loss", type=Share(), default=0.0, help="Share of chunks that come 200 ms late. [0]"),
-    click.option("--crash", type=CRASH, metavar="SHARE@TIME", help="So many are gone, at once."),
+    click.option("--crash", type=CRASH, metavar="SHARE@TIME", help="So many go dark, at once."),
     click.option("--partition", type=PARTITION, metavar="LENGTH@TIME", help="Two halves, cut apart."),
     click.option("--churn", is_flag=True, help="Nodes go (after 5 min on average) and return 30 s later."),
     click.option(

@@ -10,16 +10,21 @@ from collections.abc import Callable, Iterable, Sequence
 
 from positron.core.envelope import HEADER_SIZE
 from positron.core.identity import SIGNATURE_SIZE
+from positron.simulation.latencies import lognormal
 from positron.simulation.network import TOPIC, Delivery, Log, Network, PositronNetwork, Published, Traffic
 from positron.simulation.rivals import BEHAVIOURS, RIVALS, RivalNetwork
 from positron.simulation.scenario import Scenario
-from positron.simulation.world import lognormal
 
 OWN = "positron"
 PROTOCOLS = (OWN, *RIVALS)
 
 SIGNED_BYTES = HEADER_SIZE + SIGNATURE_SIZE + len(TOPIC) + 6
 """What positron's envelope adds to a payload: header, signature, topic and four msgpack headers (1 + 1 + 1 + 3)."""
+
+
+NOTICE = 10.0
+"""Between half of this and this many seconds after a machine went dark a rival gives up its links to it: the research's
+failure detection, the same for all of them. positron's own liveness is what its core does."""
 
 
 class _Rival:
@@ -40,7 +45,7 @@ class _Rival:
         return self._rival.publish(node, size + SIGNED_BYTES)
 
     def crash(self, nodes: Iterable[int]) -> None:
-        self._rival.crash(nodes)
+        self._rival.crash(nodes, notice=NOTICE)
 
     def restart(self, nodes: Iterable[int]) -> None:
         self._rival.restart(nodes)

@@ -13,7 +13,8 @@ from positron.core.records import EnvelopeKept
 from positron.simulation.cheap import CheapSigner, cheap_verify
 from positron.simulation.checker import check
 from positron.simulation.faults import ACTS
-from positron.simulation.world import Latency, World, WorldNode
+from positron.simulation.latencies import Latency
+from positron.simulation.world import World, WorldNode
 
 FORMATION = 30.0
 """Virtual seconds in which the nodes find each other, by the real overlay, from one bootstrap, before the first
@@ -73,7 +74,7 @@ class Network(Protocol):
         """`node` says a payload of `size` bytes, like no other; its number."""
 
     def crash(self, nodes: Iterable[int]) -> None:
-        """They are gone, without a word."""
+        """Their machines go dark: nobody is told, and what is sent to them is lost."""
 
     def restart(self, nodes: Iterable[int]) -> None:
         """They come back."""
@@ -159,9 +160,9 @@ class PositronNetwork:
         return message
 
     def crash(self, nodes: Iterable[int]) -> None:
-        """They are gone, without a word."""
+        """They are gone, without a word: nobody is told, their links die by liveness."""
         for node in nodes:
-            self.world.nodes[node].kill()
+            self.world.nodes[node].go_dark()
 
     def restart(self, nodes: Iterable[int]) -> None:
         """They come back with what was on their disks."""

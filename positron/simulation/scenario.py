@@ -20,7 +20,7 @@ SESSION, DOWN = 300.0, 30.0
 
 @frozen
 class Crash:
-    """This share of the honest nodes is gone at this time, without a word and for good."""
+    """This share of the honest nodes goes dark at this time: nobody is told, and they are gone for good."""
 
     share: float
     at: float

@@ -21,39 +21,22 @@ from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
 from positron.core.swarm import Swarm
 from positron.simulation.kept import Kept
+from positron.simulation.latencies import Latency, steady
 
 EPOCH_WALL = 1_700_000_000.0
 """What the wall clock of a world says at its time 0."""
-
-Latency = Callable[["WorldNode", "WorldNode", Random], float]
-"""Seconds from one node to another; asked once for each direction of a connection."""
 
 RETRANSMISSION = 0.2
 """Seconds by which a lost chunk comes later, with all that follows it on its link: TCP's lowest timeout (RFC 6298
 implementations: 200 ms)."""
 
+UNANSWERED = 5.0
+"""Seconds after which a dial that nothing answers is given up (`positron.services.network.CONNECT_SECONDS`)."""
+
 
 def real_identity(number: int) -> Signer:
     """A real key pair for the node of that number."""
     return Identity(hashlib.blake2b(b"%d" % number, digest_size=32).digest())
-
-
-def steady(seconds: float) -> Latency:
-    """Every chunk takes this long."""
-    return lambda _sender, _receiver, _rng: seconds
-
-
-def lognormal(median: float, sigma: float) -> Latency:
-    """Every pair of nodes has its own steady delay, lognormal over pairs."""
-    pairs: dict[tuple[int, int], float] = {}
-
-    def delay(sender: WorldNode, receiver: WorldNode, rng: Random) -> float:
-        key = (min(sender.number, receiver.number), max(sender.number, receiver.number))
-        if key not in pairs:
-            pairs[key] = median * rng.lognormvariate(0.0, sigma)
-        return pairs[key]
-
-    return delay
 
 
 @define(eq=False)
@@ -111,14 +94,29 @@ class WorldNode:
             wall=wall,
         )
         self.world.listening[self.address] = self
+        for channel in self.world.dark.pop(self.address, ()):
+            if channel.other is not None:
+                self.world.after(channel.delay, self.world.lose, channel.other, "connection reset")
         self.step(events.WallClock(EPOCH_WALL + self.skew))
 
     def kill(self) -> None:
-        """Be gone, without a word: the other ends notice after a delay."""
+        """Be gone, without a word: the other ends notice after a delay, as when a process dies."""
         self.swarm = None
         self.world.listening.pop(self.address, None)
         for channel in list(self.channels.values()):
             self.world.close(channel, "connection lost", self_too=False)
+        self.channels.clear()
+
+    def go_dark(self) -> None:
+        """Be gone, as a machine without power is: nobody is told, and what is sent or dialled to it is lost.
+
+        If it starts again, it answers what it does not know with resets: the links that still stand are lost then.
+        """
+        self.swarm = None
+        self.world.dark[self.address] = list(self.channels.values())
+        self.world.listening.pop(self.address, None)
+        for channel in self.channels.values():
+            channel.open = False
         self.channels.clear()
 
     def stop(self) -> None:
@@ -255,6 +253,7 @@ class World:
         self.steps = 0
         self.nodes: list[WorldNode] = []
         self.listening: dict[str, WorldNode] = {}
+        self.dark: dict[str, list[_Channel]] = {}
         self.latency = latency or steady(0.010)
         self.loss = loss
         self.identity = identity
@@ -312,6 +311,9 @@ class World:
 
     def dial(self, node: WorldNode, action: events.Dial) -> None:
         """Open a channel, after a round trip."""
+        if action.address in self.dark:
+            self.after(UNANSWERED, node.step, events.DialFailed(action.address, "timed out"))
+            return
         target = self.listening.get(action.address)
         if target is None or target.group != node.group:
             reason = "connection refused" if target is None else "timed out"

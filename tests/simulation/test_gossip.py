@@ -10,7 +10,8 @@ from positron.core import messages
 from positron.core.envelope import BROADCAST, Sealer, encode_entries, network_id_of
 from positron.core.messages import PUSH_TAG
 from positron.core.notices import Gap, Recovered, Refused
-from positron.simulation.world import EPOCH_WALL, World, WorldNode, lognormal, steady
+from positron.simulation.latencies import lognormal, steady
+from positron.simulation.world import EPOCH_WALL, World, WorldNode
 from tests.simulation.networks import Crowd, chain, inject, mesh
 
 STRIDE = int(os.environ.get("POSITRON_TEST_STRIDE", "7"))

@@ -9,12 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.simulation.cheap import CheapSigner, cheap_verify
+from positron.simulation.latencies import steady
 from positron.simulation.measure import measure, percentile
 from positron.simulation.network import Delivery, Published, Traffic
 from positron.simulation.report import as_json, curve
 from positron.simulation.running import Outcome, simulate
 from positron.simulation.scenario import BEHAVIOURS, Crash, Malicious, Partition, Scenario
-from positron.simulation.world import World, steady
+from positron.simulation.world import World
 
 
 def play(**values: Any) -> Outcome:

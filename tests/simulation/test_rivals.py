@@ -6,11 +6,11 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.simulation.latencies import steady
 from positron.simulation.rivals import FRAMING, RIVALS, RivalNetwork
 from positron.simulation.rivals.gossipsub import Gossipsub, Gossipsub6
 from positron.simulation.rivals.hyparview import ACTIVE, PASSIVE
 from positron.simulation.rivals.push import TTL
-from positron.simulation.world import steady
 
 SIZE = 1200
 

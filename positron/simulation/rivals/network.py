@@ -17,10 +17,7 @@ from typing import Any, NamedTuple
 
 from attrs import define, field
 
-from positron.simulation.world import lognormal
-
-Latency = Callable[[Any, Any, Random], float]
-"""As in `positron.simulation.world`; of a node it may ask the `number` only (1, 2, ... as a world counts)."""
+from positron.simulation.latencies import Latency, lognormal
 
 FRAMING = 4 + 22
 """Bytes around every frame: its length, and a TLS 1.3 record (5 header, 1 content type, 16 tag)."""
