@@ -69,18 +69,14 @@ class AntiEntropy:
         self._due: dict[int, float] = {}
         self._next_random = context.now + context.parameters.sync_interval
         self._numbers = 0
-
-    @property
-    def deadline(self) -> float:
-        """When the next session is to be opened or given up."""
-        stale = min((each.heard + SESSION_SECONDS for each in self._sessions.values()), default=float("inf"))
-        return min(self._next_random, stale, min(self._due.values(), default=float("inf")))
+        self.deadline = self._next_random
+        """When the next session is to be opened or given up; it may be early, never late."""
 
     def link_up(self, link: Link) -> None:
         """A link is up: whoever dialled starts."""
         self._rates[link.number] = (Bucket(SESSION_RATE, SESSION_BURST), Bucket(BYTES_RATE, BYTES_BURST))
         if link.outbound:
-            self._due[link.number] = self._context.now
+            self._later(link.number, 0.0)
 
     def link_down(self, link: Link) -> None:
         """Forget the link."""
@@ -102,6 +98,20 @@ class AntiEntropy:
                 self._due.setdefault(self._context.rng.choice(links).number, now)
         for number in [number for number, due in self._due.items() if due <= now]:
             self._open(number)
+        stale = [each.heard + SESSION_SECONDS for each in self._sessions.values()]
+        self.deadline = min([self._next_random, *stale, *self._due.values()])
+
+    def _later(self, number: int, seconds: float) -> None:
+        """Open a session with that link so much later, if none is to be opened earlier."""
+        due = self._due.setdefault(number, self._context.now + seconds)
+        self.deadline = min(self.deadline, due)
+
+    def _busy(self, number: int) -> None:
+        self._later(number, BUSY_SECONDS * (0.5 + self._context.rng.random()))
+
+    def _hold(self, session: _Open) -> None:
+        self._sessions[session.link.number, session.number, session.ours] = session
+        self.deadline = min(self.deadline, session.heard + SESSION_SECONDS)
 
     def _open(self, number: int) -> None:
         del self._due[number]
@@ -111,13 +121,13 @@ class AntiEntropy:
         if any(each.ours and each.link is link for each in self._sessions.values()):
             return
         if len(self._sessions) >= MAX_SESSIONS:
-            self._due[number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
+            self._busy(number)
             return
         self._numbers = (self._numbers + 1) & 0xFFFFFFFF
         session = _Open(link, self._numbers, True, Session(self._index, self._ceiling()), self._context.now)
         first = session.session.start()
         if first.message:
-            self._sessions[number, session.number, True] = session
+            self._hold(session)
             self._offered(link, first.extra)
             self._send(session, first.message)
 
@@ -144,7 +154,7 @@ class AntiEntropy:
 
     def _ended_busy(self, link: Link, key: tuple[int, int, bool]) -> None:
         if self._sessions.pop(key, None) is not None:
-            self._due[link.number] = self._context.now + BUSY_SECONDS * (0.5 + self._context.rng.random())
+            self._busy(link.number)
 
     def _accept(self, link: Link, message: messages.Sync, rates: tuple[Bucket, Bucket]) -> None:
         session = _Open(
@@ -155,7 +165,7 @@ class AntiEntropy:
             session.round = 1
             self._send(session, b"", busy=True)
             return
-        self._sessions[link.number, message.session, False] = session
+        self._hold(session)
         self._round(session, message)
 
     def _round(self, session: _Open, message: messages.Sync) -> None:
@@ -177,4 +187,4 @@ class AntiEntropy:
     def _end(self, session: _Open) -> None:
         self._sessions.pop((session.link.number, session.number, session.ours), None)
         if session.news:
-            self._due.setdefault(session.link.number, self._context.now + AGAIN_SECONDS)
+            self._later(session.link.number, AGAIN_SECONDS)

@@ -65,11 +65,8 @@ class Direct:
         self._sent: dict[bytes, _Sent] = {}
         self._unstored: dict[int, Envelope] = {}
         self._receipts: dict[bytes, Envelope] = {}
-
-    @property
-    def deadline(self) -> float:
-        """When the next sender gives up waiting."""
-        return min((sent.due for sent in self._sent.values()), default=float("inf"))
+        self.deadline = float("inf")
+        """When the next sender gives up waiting; it may be early, never late."""
 
     def send(self, token: int, recipient: bytes, payload: bytes, timeout: float) -> None:
         """Seal `payload` to `recipient` and send it; settles `token` on its receipt or after `timeout` seconds."""
@@ -88,7 +85,9 @@ class Direct:
             return
         lifetime = min(max(1, int(timeout * 1000)), MAX_LIFETIME_MS)
         envelope = self._seal(DIRECT, recipient, seq, body, lifetime)
-        self._sent[envelope.id] = _Sent(token, context.now, context.now + timeout, seq, envelope)
+        due = context.now + timeout
+        self._sent[envelope.id] = _Sent(token, context.now, due, seq, envelope)
+        self.deadline = min(self.deadline, due)
         self._remember(envelope)
         self._flood(envelope)
 
@@ -219,3 +218,4 @@ class Direct:
                 else "there is no link to it, and no relay reached it"
             )
             self._context.actions.append(Settle(sent.token, error=DeliveryTimeout(f"no receipt: {why}")))
+        self.deadline = min((sent.due for sent in self._sent.values()), default=float("inf"))

@@ -29,40 +29,35 @@ class Bucket:
     A clock that goes backwards refills nothing and takes nothing; refilling goes on from the earlier time.
     """
 
-    __slots__ = ("_level", "_time", "burst", "rate")
+    __slots__ = ("_time", "burst", "left", "rate")
 
     def __init__(self, rate: float, burst: float) -> None:
         if not (isfinite(rate) and isfinite(burst) and rate > 0 and burst > 0):
             raise ValueError(f"a bucket's rate and burst are positive numbers, not {rate} and {burst}")
         self.rate = rate
         self.burst = burst
-        self._level = burst
-        self._time: float | None = None
+        self.left = burst
+        """What was in it when it was last used; below zero is a debt. It may have refilled since."""
+        self._time = float("-inf")
 
     def take(self, amount: float, now: float) -> bool:
         """Take `amount` (>= 0) if all of it is there, else nothing and say False. Over `burst`: never."""
         if self.level(now) < amount:
             return False
-        self._level -= amount
+        self.left -= amount
         return True
 
     def debit(self, amount: float, now: float) -> None:
         """Take `amount` (>= 0) whether or not it is there: it was spent. The level may go below zero."""
-        self.level(now)
-        self._level -= amount
+        self.left = self.level(now) - amount
 
     def level(self, now: float) -> float:
         """What is in the bucket: at most `burst`, below zero while in debt."""
-        if self._time is not None and now > self._time:
-            level = self._level + (now - self._time) * self.rate
-            self._level = level if level < self.burst else self.burst
+        if now > self._time:
+            level = self.left + (now - self._time) * self.rate
+            self.left = level if level < self.burst else self.burst
         self._time = now
-        return self._level
-
-    @property
-    def in_debt(self) -> bool:
-        """Whether it was empty or overdrawn when it was last used; it may have refilled since."""
-        return self._level <= 0
+        return self.left
 
     def wait(self, now: float, amount: float = 0.0) -> float:
         """Seconds until the level is above zero and at least `amount` (capped at `burst`); 0 if it is now.

@@ -96,6 +96,8 @@ class Sequences:
         self._held_bytes = 0
         self._limits = context.parameters.limits
         self._introductions: dict[bytes, Bucket] = {}
+        self.deadline = float("inf")
+        """When the oldest held envelope has waited long enough; it may be early, never late."""
 
     def load(self, kept: list[SequencesKept], dropped: list[SequencesDropped]) -> None:
         """Take over what the store held. What is missing below the newest number counts as announced gaps."""
@@ -116,11 +118,6 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self._streams)
-
-    @property
-    def deadline(self) -> float:
-        """When the oldest held envelope has waited long enough; infinity if none waits."""
-        return min(self._waiting.values(), default=float("inf"))
 
     def tracks(self, author: bytes) -> bool:
         """Whether any broadcast of this author was ever accepted here."""
@@ -213,7 +210,8 @@ class Sequences:
         author.held_count += 1
         author.held_bytes += size
         self._held_bytes += size
-        self._waiting.setdefault((stream, held.envelope.epoch), held.since + HOLD_SECONDS)
+        due = self._waiting.setdefault((stream, held.envelope.epoch), held.since + HOLD_SECONDS)
+        self.deadline = min(self.deadline, due)
         if (
             author.held_count > self._limits.held_envelopes
             or author.held_bytes > self._limits.held_bytes
@@ -240,6 +238,7 @@ class Sequences:
         if epoch.held:
             oldest = min(held.since for held in epoch.held.values())
             self._waiting[stream, number] = oldest + HOLD_SECONDS
+            self.deadline = min(self.deadline, oldest + HOLD_SECONDS)
         else:
             self._waiting.pop((stream, number), None)
 
@@ -284,9 +283,12 @@ class Sequences:
         for stream, number in [key for key, due in self._waiting.items() if due <= now]:
             author = self._streams[stream]
             self._skip(stream, author, author.epochs[number], number)
+        self.deadline = min(self._waiting.values(), default=float("inf"))
 
     def flush(self) -> None:
         """Hand the changed intervals to the store; the swarm calls it once at the end of each event."""
+        if not self._dirty:
+            return
         for stream, number in self._dirty:
             author = self._streams.get(stream)
             epoch = author.epochs.get(number) if author else None

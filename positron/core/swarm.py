@@ -121,11 +121,12 @@ class Swarm:
             self._started = True
             self.overlay.start()
         self._dispatch(event)
-        self.deadline = self._next_due()
-        if self.deadline <= context.now:
+        due = self._next_due()
+        if due <= context.now:
             # What is published is sealed by the next event, at the earliest: the shell's next turn.
             self._tick(seal=not isinstance(event, events.Publish))
-            self.deadline = self._next_due()
+            due = self._next_due()
+        self.deadline = due
         self._sequences.flush()
         actions, context.actions = context.actions, []
         return actions

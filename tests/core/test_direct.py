@@ -209,6 +209,9 @@ class ReceiptTests(Case):
         (settle,) = self.alice.settled()
         self.assertEqual((settle.token, settle.error), (9, None))
         self.assertEqual(settle.result, Acknowledged(self.alice.context.epoch, 1, 0.25))
+        self.alice.context.now = self.alice.direct.deadline
+        self.alice.direct.tick()
+        self.assertEqual(self.alice.settled(), [])
         self.assertEqual(self.alice.direct.deadline, float("inf"))
 
     def test_from_anybody_else(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from positron.core import messages
 from positron.core.context import Context
-from positron.core.gossip.holdings import Holdings, Spread
+from positron.core.gossip.holdings import Spread
 from positron.core.gossip.state import LinkGossip
 
 BATCH_SECONDS = 0.025
@@ -19,18 +19,15 @@ DIGEST_SECONDS = 1.0
 class Announcer:
     """Owns the batches; the owner calls `tick` at `deadline`."""
 
-    def __init__(self, context: Context, holdings: Holdings, states: dict[int, LinkGossip]) -> None:
+    def __init__(self, context: Context, states: dict[int, LinkGossip]) -> None:
         self._context = context
-        self._holdings = holdings
         self._states = states
-        self._digest: list[bytes] = []
+        self._batch: dict[int, list[Spread]] = {}
+        self._digest: list[Spread] = []
         self._batch_due = float("inf")
         self._digest_due = float("inf")
-
-    @property
-    def deadline(self) -> float:
+        self.deadline = float("inf")
         """When the next batch or digest is due."""
-        return min(self._batch_due, self._digest_due)
 
     def announce(self, spread: Spread) -> None:
         """A new envelope is held: tell every link that has not shown it, each at its speed."""
@@ -48,12 +45,13 @@ class Announcer:
         if not others:
             return
         if len(others) > BATCH_LINKS:
-            self._digest.append(envelope_id)
+            self._digest.append(spread)
             self._digest_due = min(self._digest_due, now + DIGEST_SECONDS)
             others = self._context.rng.sample(others, BATCH_LINKS)
         for state in others:
-            state.announce.append(envelope_id)
+            self._batch.setdefault(state.link.number, []).append(spread)
         self._batch_due = min(self._batch_due, now + BATCH_SECONDS)
+        self.deadline = min(self._batch_due, self._digest_due)
 
     def have(self, state: LinkGossip, ids: list[bytes], droppable: bool = True) -> None:
         """Tell one link of these ids, and remember that it may ask for them."""
@@ -68,22 +66,23 @@ class Announcer:
         now = self._context.now
         if now >= self._batch_due:
             self._batch_due = float("inf")
-            for state in self._states.values():
-                self._flush(state, state.announce)
-                state.announce = []
+            batch, self._batch = self._batch, {}
+            for number, spreads in batch.items():
+                if number in self._states:
+                    self._flush(self._states[number], spreads)
         if now >= self._digest_due:
             self._digest_due = float("inf")
             digest, self._digest = self._digest, []
             for state in self._states.values():
                 self._flush(state, digest)
+        self.deadline = min(self._batch_due, self._digest_due)
 
-    def _flush(self, state: LinkGossip, ids: list[bytes]) -> None:
+    def _flush(self, state: LinkGossip, spreads: list[Spread]) -> None:
         number = state.link.number
         fresh = []
-        for envelope_id in ids:
-            spread = self._holdings.recent.get(envelope_id)
-            if spread is not None and number not in spread.shown and number not in spread.told:
+        for spread in spreads:
+            if number not in spread.shown and number not in spread.told:
                 spread.told.add(number)
-                fresh.append(envelope_id)
+                fresh.append(spread.envelope.id)
         if fresh:
             self.have(state, fresh)

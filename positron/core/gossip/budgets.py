@@ -21,22 +21,22 @@ class Budgets:
         self._states = states
         self._resumed = resumed
         self._paused: dict[int, float] = {}
-
-    @property
-    def deadline(self) -> float:
-        """When the next link may be read again."""
-        return min(self._paused.values(), default=float("inf"))
+        self.deadline = float("inf")
+        """When the next link may be read again; it may be early, never late."""
 
     def charge(self, state: LinkGossip, size: int) -> None:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
         now = self._context.now
-        state.bytes_in.debit(size, now)
         buckets = (state.bytes_in, state.envelopes, state.author, state.have)
-        wait = max((bucket.wait(now) for bucket in buckets if bucket.in_debt), default=0.0)
+        in_debt = [bucket for bucket in buckets if bucket.left <= 0]
+        if not in_debt:
+            return
+        wait = max(bucket.wait(now) for bucket in in_debt)
         if wait > 0.0 and not state.link.paused:
             self._context.count("paused")
             state.link.paused = True
             self._paused[state.link.number] = now + wait
+            self.deadline = min(self.deadline, now + wait)
             self._context.actions.append(Pause(state.link.number))
 
     def tick(self) -> None:
@@ -49,6 +49,7 @@ class Budgets:
                 state.link.paused = False
                 self._resumed(state.link)
                 self._context.actions.append(Resume(number))
+        self.deadline = min(self._paused.values(), default=float("inf"))
 
     def link_down(self, link: Link) -> None:
         """Forget the link."""

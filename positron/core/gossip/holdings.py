@@ -240,8 +240,8 @@ class Holdings:
 
     def _trim_recent(self) -> None:
         edge = self._context.now - RECENT_SECONDS
-        for envelope_id in list(self.recent):
-            spread = self.recent[envelope_id]
+        while self.recent:
+            envelope_id, spread = next(iter(self.recent.items()))
             if spread.first > edge and self._recent_bytes <= RECENT_BYTES:
                 break
             del self.recent[envelope_id]

@@ -77,17 +77,14 @@ class Puller:
         self._in_flight: dict[bytes, int] = {}
         self._check_due = float("inf")
         self._mean, self._dev = FIRST_MEAN, FIRST_DEV
+        self.deadline = float("inf")
+        """When the next timer runs out; it may be early, never late."""
         self.last_pull = float("-inf")
         """When an envelope last had to be asked for."""
 
     def __len__(self) -> int:
         """How many announced envelopes are waited for."""
         return len(self._pulls)
-
-    @property
-    def deadline(self) -> float:
-        """When the next timer runs out."""
-        return min(self._due[0][0] if self._due else float("inf"), self._check_due)
 
     # ---------------------------------------------------------------------------------------------- evidence
 
@@ -135,6 +132,7 @@ class Puller:
         """Look at a pull at that time; those of one time in the order in which they were announced."""
         self._count += 1
         heapq.heappush(self._due, (due, self._count, envelope_id))
+        self.deadline = min(self.deadline, due)
 
     def _measure(self, delay: float) -> None:
         error = delay - self._mean
@@ -165,6 +163,7 @@ class Puller:
             self._want(self._states[number], ids)
         if now >= self._check_due:
             self._check_unanswered()
+        self.deadline = min(self._due[0][0] if self._due else float("inf"), self._check_due)
 
     def _next(self, envelope_id: bytes, pull: _Pull, asks: dict[int, list[bytes]]) -> None:
         now = self._context.now
@@ -214,6 +213,7 @@ class Puller:
             self._in_flight[envelope_id] = state.link.number
         self._context.send(state.link, messages.Want(b"".join(ids)))
         self._check_due = min(self._check_due, now + UNANSWERED_CHECK)
+        self.deadline = min(self.deadline, self._check_due)
 
     # ---------------------------------------------------------------------------------------------- promises
 

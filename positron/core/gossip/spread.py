@@ -68,7 +68,7 @@ class Gossip:
         self.states: dict[int, LinkGossip] = {}
         self.holdings = Holdings(context, index)
         self.acceptance = Acceptance(context, self.holdings, sequences)
-        self.announcer = Announcer(context, self.holdings, self.states)
+        self.announcer = Announcer(context, self.states)
         self.puller = Puller(
             context,
             self.holdings,
@@ -377,10 +377,14 @@ class Gossip:
     def tick(self) -> None:
         """Do what is due by now."""
         now = self._context.now
-        self.announcer.tick()
-        self.puller.tick()
-        self.server.tick()
-        self._sequences.tick()
+        if now >= self.announcer.deadline:
+            self.announcer.tick()
+        if now >= self.puller.deadline:
+            self.puller.tick()
+        if now >= self.server.deadline:
+            self.server.tick()
+        if now >= self._sequences.deadline:
+            self._sequences.tick()
         if now >= self.sources.deadline:
             self.sources.tick()
         if now >= self._next_housekeeping:

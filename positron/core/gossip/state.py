@@ -50,8 +50,6 @@ class LinkGossip:
     """Nonces of PINGs that came while `fetching`: answered after it."""
     checks: dict[int, list[bytes]] = field(factory=dict)
     """PINGs sent after a WANT: at their PONG these ids must have been answered."""
-    announce: list[bytes] = field(factory=list)
-    """Ids of the current 25 ms batch."""
     pulls: int = 0
     """Pulls for which this link is an announcer, at most 256."""
 
