@@ -12,6 +12,7 @@ import click
 
 from positron.cli.failures import FAILED, CommandFailed
 from positron.cli.output import Column, Output, trip
+from positron.cli.scenarios import PROTOCOLS, command_of, scenario_of, scenario_options
 from positron.cli.settings import Settings, pass_settings, shared
 
 if TYPE_CHECKING:
@@ -20,103 +21,27 @@ if TYPE_CHECKING:
     from positron.simulation.running import Outcome, Progress
     from positron.simulation.scenario import Scenario
 
-PROTOCOLS = ("positron", "push", "gossipsub", "gossipsub6", "plumtree")
-BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging")
 BAR = 40
 
 
-class Share(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
-    """A share: 0.1 or 10%."""
+def _own_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What is done with a scenario."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """From 0 to below 1."""
-        text = str(value)
-        try:
-            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share < 1:
-            self.fail(f"{text!r} is not a share (such as 0.1 or 10%)", param, ctx)
-        return share
-
-
-class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
-    """A time span: 50ms, 20, 20s or 2m."""
-
-    name = "duration"
-    units = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, not negative."""
-        text = str(value)
-        unit, factor = next(((unit, by) for unit, by in self.units if text.endswith(unit)), ("", 1.0))
-        try:
-            seconds = float(text.removesuffix(unit)) * factor
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            self.fail(f"{text!r} is not a duration (such as 50ms, 20s or 2m)", param, ctx)
-        return seconds
-
-
-class Pair(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
-    """Two values with a sign between them."""
-
-    def __init__(self, first: Any, sign: str, second: Any, example: str) -> None:
-        self.name = example
-        self._parts = (first, sign, second)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, Any]:
-        """Both of them."""
-        if isinstance(value, tuple):
-            return value
-        first, sign, second = self._parts
-        before, found, after = value.partition(sign)
-        if not found:
-            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
-        return first.convert(before, param, ctx), second.convert(after, param, ctx)
-
-
-CRASH = Pair(Share(), "@", Span(), "SHARE@TIME")
-PARTITION = Pair(Span(), "@", Span(), "LENGTH@TIME")
-MALICIOUS = Pair(Share(), ":", click.Choice(BEHAVIOURS), "SHARE:BEHAVIOUR")
 
 _OPTIONS = (
-    click.option("--nodes", "--count", default=1000, show_default=True, help="How many nodes."),
-    click.option("--protocol", type=click.Choice(PROTOCOLS), default="positron", show_default=True),
     click.option("--compare", is_flag=True, help="All protocols, one after the other, in one table."),
-    click.option("--rate", default=5.0, show_default=True, help="Messages a second, of random authors."),
-    click.option("--duration", type=Span(), default=20.0, help="How long they publish. [20s]"),
-    click.option("--size", default=1200, show_default=True, help="Bytes of a payload."),
-    click.option("--latency", type=Span(), default=0.05, help="Median of the links, lognormal. [50ms]"),
-    click.option("--sigma", default=0.5, show_default=True, help="How far latencies spread."),
-    click.option("--loss", type=Share(), default=0.0, help="Share of chunks that come 200 ms late. [0]"),
-    click.option("--crash", type=CRASH, metavar="SHARE@TIME", help="So many go dark, at once."),
-    click.option("--partition", type=PARTITION, metavar="LENGTH@TIME", help="Two halves, cut apart."),
-    click.option("--churn", is_flag=True, help="Nodes go (after 5 min on average) and return 30 s later."),
-    click.option(
-        "--malicious", type=MALICIOUS, metavar="SHARE:BEHAVIOUR", help=f"One of {', '.join(BEHAVIOURS)}."
-    ),
-    click.option("--fanout", default=3, show_default=True, help="Eager sources of a positron node."),
-    click.option("--seed", default=1, show_default=True, help="One seed, one result."),
     click.option("--real", is_flag=True, help="Start so many real nodes on loopback instead (50 at most)."),
     click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write each arrival there."),
     click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Draw the coverage there."),
 )
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
 @click.command("simulate")
-@_options
+@scenario_options
+@_own_options
 @shared
 @pass_settings
 def simulate_(
@@ -132,7 +57,7 @@ def simulate_(
     if real:
         _refuse_unreal(values, compare)
     names = PROTOCOLS if compare else (values["protocol"],)
-    scenarios = [_scenario({**values, "protocol": name}) for name in names]
+    scenarios = [scenario_of({**values, "protocol": name}) for name in names]
     outcomes = []
     for scenario in scenarios:
         with _progress(scenario.protocol) as progress:
@@ -140,21 +65,7 @@ def simulate_(
     output = Output(settings)
     _show(output, outcomes, compare)
     _write(outcomes, csv_file, plot_file)
-    return _verdict(output, outcomes)
-
-
-def _scenario(values: dict[str, Any]) -> Scenario:
-    from positron.simulation.compared import refuse
-    from positron.simulation.scenario import Crash, Malicious, Partition, Scenario
-
-    for name, kind in (("crash", Crash), ("partition", Partition), ("malicious", Malicious)):
-        values[name] = kind(*values[name]) if values[name] is not None else None
-    try:
-        scenario = Scenario(**values)
-        refuse(scenario)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    return scenario
+    return _verdict(output, outcomes, *(["--real"] if real else []))
 
 
 def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
@@ -298,13 +209,14 @@ def _write(outcomes: Sequence[Outcome], csv_file: str | None, plot_file: str | N
         raise CommandFailed("config", str(error)) from error
 
 
-def _verdict(output: Output, outcomes: Sequence[Outcome]) -> int:
-    """1 if an own run lost, repeated or invented something; the checker's sentences go to stderr."""
+def _verdict(output: Output, outcomes: Sequence[Outcome], *flags: str) -> int:
+    """1 if an own run lost, repeated or invented something; the checker's sentences and what replays them go to
+    stderr."""
     failed = [
         outcome for outcome in outcomes if outcome.scenario.protocol == "positron" and not outcome.is_clean
     ]
     for outcome in failed:
         for fault in outcome.faults:
             output.hint(fault)
-        output.hint("the same command line, with the same --seed, replays this")
+        output.hint(f"replay it with: {command_of(outcome.scenario, *flags)}")
     return FAILED if failed else 0

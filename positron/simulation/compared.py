@@ -93,6 +93,6 @@ def build(scenario: Scenario, progress: Callable[[float], None]) -> Network:
 
 def refuse(scenario: Scenario) -> None:
     """ValueError if its protocol is not modelled with the behaviour that the scenario asks for."""
-    if scenario.malicious is not None and scenario.protocol != OWN:
-        if scenario.malicious.behaviour not in {*BEHAVIOURS, "turning"}:
-            raise ValueError(f"the rivals know no {scenario.malicious.behaviour!r} nodes")
+    for malicious in scenario.malicious if scenario.protocol != OWN else ():
+        if malicious.behaviour not in {*BEHAVIOURS, "turning"}:
+            raise ValueError(f"the rivals know no {malicious.behaviour!r} nodes")

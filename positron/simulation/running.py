@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 
 from attrs import frozen
@@ -56,9 +57,9 @@ class _Run:
         self.outages: dict[int, list[Outage]] = {}
         self.healed: float | None = None
         everybody = list(range(scenario.nodes))
-        liars = round(scenario.nodes * scenario.malicious.share) if scenario.malicious else 0
-        self.liars = sorted(self.rng.sample(everybody, liars))
-        self.honest = [node for node in everybody if node not in set(self.liars)]
+        liars = self.rng.sample(everybody, sum(scenario.liars))
+        self.honest = sorted(set(everybody) - set(liars))
+        self.liars = [sorted(liars.pop() for _ in range(count)) for count in scenario.liars]
         self.down: set[int] = set()
         self.script: list[tuple[float, int, Callable[[], None]]] = []
         self._write()
@@ -73,17 +74,18 @@ class _Run:
         self.script.append((when, len(self.script), call))
 
     def _write(self) -> None:
-        scenario, network = self.scenario, self.network
-        if scenario.malicious is not None:
-            behaviour, when = scenario.malicious.behaviour, 0.0
+        scenario = self.scenario
+        for malicious, liars in zip(scenario.malicious, self.liars, strict=True):
+            behaviour, when = malicious.behaviour, malicious.at or 0.0
             if behaviour == "turning":
-                behaviour, when = "silent", scenario.duration / 2
-            self._at(when, lambda: network.malicious(self.liars, behaviour))
-        if scenario.crash is not None:
-            self._at(scenario.crash.at, self._crash)
-        if scenario.partition is not None:
-            self._at(scenario.partition.at, self._cut)
-            self._at(scenario.partition.at + scenario.partition.length, self._heal)
+                behaviour = "silent"
+                when = scenario.duration / 2 if malicious.at is None else malicious.at
+            self._at(when, partial(self.network.malicious, liars, behaviour))
+        for crash in scenario.crash:
+            self._at(crash.at, partial(self._crash, crash.share))
+        for partition in scenario.partition:
+            self._at(partition.at, self._cut)
+            self._at(partition.at + partition.length, self._heal)
         if scenario.churn:
             self._churn()
         for message in range(scenario.messages):
@@ -93,8 +95,8 @@ class _Run:
         for node in self.honest:
             gone = self.rng.expovariate(1 / SESSION)
             while gone < self.scenario.duration:
-                self._at(gone, lambda node=node: self._leave(node))  # type: ignore[misc]
-                self._at(gone + DOWN, lambda node=node: self._return(node))  # type: ignore[misc]
+                self._at(gone, partial(self._leave, node))
+                self._at(gone + DOWN, partial(self._return, node))
                 gone += DOWN + self.rng.expovariate(1 / SESSION)
 
     def _publish(self) -> None:
@@ -103,12 +105,9 @@ class _Run:
             author = self.rng.choice(self.honest)
         self.network.publish(author, self.scenario.size)
 
-    def _crash(self) -> None:
-        assert self.scenario.crash is not None
+    def _crash(self, share: float) -> None:
         living = [node for node in self.honest if node not in self.down]
-        dead = self.rng.sample(
-            living, min(round(len(self.honest) * self.scenario.crash.share), len(living) - 1)
-        )
+        dead = self.rng.sample(living, min(round(len(self.honest) * share), len(living) - 1))
         self.network.crash(sorted(dead))
         gone = set(dead)
         self.honest = [node for node in self.honest if node not in gone]

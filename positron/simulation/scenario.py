@@ -5,6 +5,10 @@ Rule: a scenario is values only. Times are seconds after the first message; ever
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TypeVar
+
 from attrs import field, frozen
 
 BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging")
@@ -25,6 +29,9 @@ class Crash:
     share: float
     at: float
 
+    def __str__(self) -> str:
+        return f"{self.share}@{self.at}"
+
 
 @frozen
 class Partition:
@@ -33,18 +40,39 @@ class Partition:
     length: float
     at: float
 
+    def __str__(self) -> str:
+        return f"{self.length}@{self.at}"
+
 
 @frozen
 class Malicious:
-    """This share of all nodes behaves like this, one of `BEHAVIOURS`; they publish nothing and are owed nothing."""
+    """This share of all nodes behaves like this, one of `BEHAVIOURS`; they publish nothing and are owed nothing.
+
+    `at` is when they begin; None is from the first moment on, or for `turning` the middle of the run.
+    """
 
     share: float
     behaviour: str
+    at: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.share}:{self.behaviour}" + ("" if self.at is None else f"@{self.at}")
+
+
+Fault = TypeVar("Fault", Crash, Partition, Malicious)
+
+
+def _all(given: Fault | Iterable[Fault] | None) -> tuple[Fault, ...]:
+    """One, several or none, as a tuple."""
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, Iterable) else (given,)
 
 
 @frozen(kw_only=True)
 class Scenario:
-    """One run. ValueError with a sentence for what cannot be."""
+    """One run. ValueError with a sentence for what cannot be. Of crashes, partitions and malicious shares there may
+    be several, given as a tuple; one alone needs none."""
 
     nodes: int = 1000
     protocol: str = "positron"
@@ -56,10 +84,10 @@ class Scenario:
     """The median over pairs of nodes, in seconds."""
     sigma: float = 0.5
     loss: float = 0.0
-    crash: Crash | None = None
-    partition: Partition | None = None
+    crash: tuple[Crash, ...] = field(default=(), converter=_all)
+    partition: tuple[Partition, ...] = field(default=(), converter=_all)
     churn: bool = False
-    malicious: Malicious | None = None
+    malicious: tuple[Malicious, ...] = field(default=(), converter=_all)
     fanout: int = 3
     """Of positron's nodes; the rivals have their own numbers."""
     seed: int = 1
@@ -70,9 +98,14 @@ class Scenario:
     def _count(self) -> int:
         return round(self.rate * self.duration)
 
+    @property
+    def liars(self) -> list[int]:
+        """How many nodes each malicious share is."""
+        return [round(self.nodes * one.share) for one in self.malicious]
+
     def __attrs_post_init__(self) -> None:
-        share = self.malicious.share if self.malicious is not None else 0.0
-        crashing = self.crash.share if self.crash is not None else 0.0
+        shares = [one.share for one in self.crash] + [one.share for one in self.malicious]
+        cuts = sorted((one.at, one.at + one.length) for one in self.partition)
         checks = (
             (2 <= self.nodes <= 65_000, "nodes: 2 to 65000"),
             (self.rate > 0 and self.duration > 0, "rate and duration: above 0"),
@@ -81,12 +114,19 @@ class Scenario:
             (0 < self.latency <= 10 and 0 <= self.sigma <= 2, "latency: above 0, to 10 s"),
             (0 <= self.loss < 1, "loss: a share from 0 to below 1"),
             (1 <= self.fanout <= 16, "fanout: 1 to 16"),
-            (0 <= share < 1 and 0 <= crashing < 1, "a share is from 0 to below 1"),
             (
-                self.malicious is None or self.malicious.behaviour in BEHAVIOURS,
+                all(0 <= share < 1 for share in shares),
+                "a share is from 0 to below 1",
+            ),
+            (
+                all(one.behaviour in BEHAVIOURS for one in self.malicious),
                 f"a behaviour is one of {', '.join(BEHAVIOURS)}",
             ),
-            (round(self.nodes * share) <= self.nodes - 2, "two honest nodes at least"),
+            (sum(self.liars) <= self.nodes - 2, "two honest nodes at least"),
+            (
+                all(end < begin for (_, end), (begin, _) in pairwise(cuts)),
+                "a partition ends before the next begins",
+            ),
         )
         for holds, sentence in checks:
             if not holds:

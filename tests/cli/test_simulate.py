@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.cli import simulate
+from positron.cli import scenarios, simulate
 from positron.simulation import running
+from positron.simulation.scenario import Scenario
 from tests.cli.running import Result, clean, keys, run
 from tests.cli.test_process import PROGRAM
 
@@ -83,7 +86,8 @@ class SimulateTests(SynchronousTestCase):
         self.assertLess(done.json()["delivery"], 1)
         self.assertIn("seed 9", done.err)
         self.assertEqual(
-            done.err.splitlines()[-1], "the same command line, with the same --seed, replays this"
+            done.err.splitlines()[-1],
+            "replay it with: positron simulate --nodes 6 --duration 1 --crash 0.2@0 --seed 9",
         )
 
     def test_csv(self) -> None:
@@ -157,6 +161,8 @@ class SimulateTests(SynchronousTestCase):
             ("--crash", "0.5"),
             ("--partition", "60s-30s"),
             ("--malicious", "0.3:rude"),
+            ("--malicious", "0.6:silent", "--malicious", "0.4:teasing"),
+            ("--partition", "5s@1s", "--partition", "5s@3s"),
             ("--nodes", "1"),
             ("--size", "3"),
             ("--protocol", "pigeon"),
@@ -190,5 +196,46 @@ class SimulateTests(SynchronousTestCase):
         from positron.simulation.compared import PROTOCOLS
         from positron.simulation.scenario import BEHAVIOURS
 
-        self.assertEqual(simulate.PROTOCOLS, PROTOCOLS)
-        self.assertEqual(simulate.BEHAVIOURS, BEHAVIOURS)
+        self.assertEqual(scenarios.PROTOCOLS, PROTOCOLS)
+        self.assertEqual(scenarios.BEHAVIOURS, BEHAVIOURS)
+
+
+class ReplayTests(SynchronousTestCase):
+    def parsed(self, words: list[str]) -> Scenario:
+        """The scenario that the command would run."""
+        context = simulate.simulate_.make_context("simulate", words)
+        names = [parameter.name for parameter in simulate.simulate_.params]
+        own = [one.name for one in fields(Scenario) if one.init]
+        self.assertLessEqual(set(own), set(names), "every field has its option")
+        return scenarios.scenario_of({name: context.params[name] for name in own})
+
+    def test_the_command_is_the_scenario(self) -> None:
+        """What is printed gives the very scenario again: all of its values, faults by the dozen."""
+        for words in (
+            [],
+            ["--seed", "7", "--nodes", "12", "--rate", "0.1", "--duration", "70s", "--latency", "12.5ms"],
+            [
+                "--crash",
+                "30%@4s",
+                "--crash",
+                "0.05@6.25s",
+                "--partition",
+                "3s@1s",
+                "--churn",
+                "--loss",
+                "0.07",
+            ],
+            ["--malicious", "0.1:silent", "--malicious", "0.2:teasing@1.5s", "--fanout", "2", "--sigma", "0"],
+        ):
+            scenario = self.parsed(words)
+            command = shlex.split(scenarios.command_of(scenario))
+            self.assertEqual(command[:2], ["positron", "simulate"])
+            self.assertIn("--seed", command)
+            self.assertEqual(self.parsed(command[2:]), scenario)
+
+    def test_only_what_is_no_default(self) -> None:
+        """It is short, and quoted where a shell needs it; flags that are no part of a scenario come first."""
+        self.assertEqual(
+            scenarios.command_of(self.parsed(["--nodes", "30", "--churn"]), "--real"),
+            "positron simulate --real --nodes 30 --churn --seed 1",
+        )

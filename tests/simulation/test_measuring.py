@@ -90,6 +90,26 @@ class RunTests(SynchronousTestCase):
         self.assertTrue(0 < outcome.measurement.heal < 5, outcome.measurement.heal)
         self.assertGreater(outcome.measurement.latencies[-1], 4.0)
 
+    def test_mixtures(self) -> None:
+        """Several faults, and several of a kind, in one run: who is left and honest has everything."""
+        outcome = play(
+            nodes=30,
+            duration=4.0,
+            malicious=(
+                Malicious(0.1, "silent"),
+                Malicious(0.1, "teasing", 1.0),
+                Malicious(0.1, "turning", 2.0),
+            ),
+            crash=(Crash(0.1, 0.5), Crash(0.1, 1.5)),
+            partition=(Partition(2.0, 1.0), Partition(2.0, 5.0)),
+            loss=0.05,
+            churn=True,
+        )
+        self.assertClean(outcome)
+        # 21 honest, 17 of them left: an author that lives is not owed its own.
+        self.assertTrue(30 * 16 <= outcome.measurement.owed <= 30 * 17, outcome.measurement.owed)
+        assert outcome.measurement.heal is not None
+
     def test_loss_delays(self) -> None:
         """A lost chunk comes later, and nothing is missing."""
         clean, lossy = play(), play(loss=0.2)
@@ -175,6 +195,8 @@ class ScenarioTests(SynchronousTestCase):
             {"malicious": Malicious(0.2, "lazy")},
             {"malicious": Malicious(0.99, "silent"), "nodes": 10},
             {"crash": Crash(1.5, 1.0)},
+            {"malicious": (Malicious(0.5, "silent"), Malicious(0.5, "teasing"))},
+            {"partition": (Partition(5.0, 1.0), Partition(5.0, 4.0))},
         ):
             self.assertRaises(ValueError, Scenario, **values)
         self.assertRaises(ValueError, play, protocol="carrier pigeon")
