@@ -65,6 +65,8 @@ class Discovery:
         self._record: AddressRecord | None = None
         self._announce_at = inf
         self._announced_at = -inf
+        self.deadline = inf
+        """When `tick` is wanted; it may be early, never late."""
         self._advertised = tuple(self._with_port(text) for text in context.parameters.advertise)
         self.addresses = self._advertised[:MAX_ADDRESSES]
         """Where others can reach us, as far as we know."""
@@ -116,6 +118,7 @@ class Discovery:
         if addresses != self.addresses:
             self.addresses = addresses
             self._announce_at = max(self._context.now + SETTLE_SECONDS, self._announced_at + ANNOUNCE_GAP)
+            self.deadline = min(self.deadline, self._announce_at)
 
     def own_record(self) -> AddressRecord:
         """Our signed record, new when our addresses changed or it is ten minutes old.
@@ -138,10 +141,12 @@ class Discovery:
         """The link is up: tell where we are, ask for others."""
         if not self._enabled:
             return
-        self._tell(self._known[link.number])
+        known = self._known[link.number]
+        self._tell(known)
         if self._announce_at == inf:
             self._announce_at = self._context.now + RENEW_SECONDS
-        self._ask(self._known[link.number])
+        self._ask(known)
+        self.deadline = min(self.deadline, self._announce_at, self._ask_at(known))
 
     def _ask(self, known: Acquaintance) -> None:
         known.asked_at = self._context.now
@@ -206,23 +211,24 @@ class Discovery:
         """This link is down."""
         if self._known.pop(link.number, None) is not None:
             self._reconsider()
+            if self._below():  # the others are asked more often now
+                self.deadline = self._context.now
 
-    def tick(self) -> float:
-        """Ask again, tell again; the time of the next look."""
+    def tick(self) -> None:
+        """Ask again, tell again."""
+        self.deadline = inf
         if not self._enabled:
-            return inf
-        due = inf
-        for known in list(self._known.values()):
-            if known.link.state != UP:
-                continue
-            at = self._ask_at(known)
-            if self._context.now >= at:
-                self._ask(known)
+            return
+        for known in self._known.values():
+            if known.link.state == UP:
                 at = self._ask_at(known)
-            due = min(due, at)
+                if self._context.now >= at:
+                    self._ask(known)
+                    at = self._ask_at(known)
+                self.deadline = min(self.deadline, at)
         if self._context.now >= self._announce_at:
             self._announce()
-        return min(due, self._announce_at)
+        self.deadline = min(self.deadline, self._announce_at)
 
     def _ask_at(self, known: Acquaintance) -> float:
         """After 1, 2, 4 ... 60 s while links are too few, else every ten minutes."""

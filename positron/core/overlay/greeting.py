@@ -88,11 +88,14 @@ class Greeting:
         self._talks: dict[int, Talk] = {}
         self._asked: dict[int, Talk] = {}
         """Those that wait for an older link's sign of life, by their own link's number."""
+        self.deadline = inf
+        """When `tick` is wanted; it may be early, never late."""
 
     def begin(self, link: Link, addresses: tuple[str, ...]) -> None:
         """A channel stands: say HELLO."""
         context = self._context
-        self._talks[link.number] = Talk(link, context.now + GREETING_SECONDS)
+        self._talks[link.number] = talk = Talk(link, context.now + GREETING_SECONDS)
+        self.deadline = min(self.deadline, talk.until)
         context.send(
             link,
             Hello(
@@ -174,21 +177,20 @@ class Greeting:
                 del self._asked[talk.link.number]
                 self._place(talk)
 
-    def tick(self) -> float:
-        """End handshakes that take too long and replace links that did not answer; the time of the next look."""
+    def tick(self) -> None:
+        """End handshakes that take too long, and replace links that did not answer."""
         now = self._context.now
-        due = inf
+        self.deadline = inf
         for talk in list(self._talks.values()):
             if now >= talk.until:
                 self._outcome.end(talk.link, "no handshake in time")
                 continue
-            due = min(due, talk.until)
+            self.deadline = min(self.deadline, talk.until)
             if talk.asking is not None:
                 if now >= talk.asked_at + ASK_SECONDS:
                     self._outcome.end(talk.asking, "silent, replaced by a newer link")
                 else:
-                    due = min(due, talk.asked_at + ASK_SECONDS)
-        return due
+                    self.deadline = min(self.deadline, talk.asked_at + ASK_SECONDS)
 
     # ---------------------------------------------------------------------------------------------- judgement
 
@@ -224,6 +226,7 @@ class Greeting:
         if verdict is None:
             talk.asking, talk.asked_at = rival, self._context.now
             self._asked[link.number] = talk
+            self.deadline = min(self.deadline, talk.asked_at + ASK_SECONDS)
             self._context.ping(rival)
         elif verdict:
             talk.replaces = rival

@@ -56,6 +56,7 @@ class Overlay(Facts):
         self._link_down = link_down
         self._leaving = False
         self._draining: dict[int, float] = {}
+        self._drained_at = inf
         self._admission = Admission(context, book, trust)
         self._clocks = Clocks(context)
         self._discovery = Discovery(context, book)
@@ -75,10 +76,7 @@ class Overlay(Facts):
             own_addresses=lambda: self._discovery.addresses,
             end=lambda link: self._end(link, "idle", goodbye="idle"),
         )
-        parts = (self._liveness, self._greeting, self._discovery, self._slots)
-        self._dues: dict[Callable[[], float], float] = {part.tick: inf for part in parts}
-        self._dues[self._drain] = inf
-        self._woken = False
+        self._parts = (self._liveness, self._greeting, self._discovery, self._slots)
 
     # ----------------------------------------------------------------------------------------------- channels
 
@@ -129,6 +127,7 @@ class Overlay(Facts):
     def loop_late(self, seconds: float) -> None:
         """Our own loop stood still. To be said before the first `tick` after it."""
         self._liveness.loop_late(seconds)
+        self._reckon()
 
     # ----------------------------------------------------------------------------------------------- messages
 
@@ -241,28 +240,35 @@ class Overlay(Facts):
     def tick(self) -> None:
         """Do what time alone asks for, and set `deadline` anew."""
         self._clocks.warn()
-        now, woken, self._woken = self._context.now, self._woken, False
-        for part, due in self._dues.items():
-            if woken or now >= due:
-                self._dues[part] = part()
-        self.deadline = now if self._woken else min(self._dues.values())
+        now = self._context.now
+        due = [part for part in self._parts if now >= part.deadline]
+        for part in due:
+            part.tick()
+        if now >= self._drained_at:
+            self._drain()
+        self.deadline = inf
+        self._reckon()
         self.deadline = max(self.deadline, now + SHORTEST_TICK)
 
     def _silent(self, link: Link) -> None:
         self._end(link, "silent", abort=True, broken=True)
 
-    def _drain(self) -> float:
+    def _drain(self) -> None:
         now = self._context.now
         for number, until in list(self._draining.items()):
             if now >= until:
                 del self._draining[number]
                 self._context.hang_up(self._context.links.all[number], "duplicate")
-        return min(self._draining.values(), default=inf)
+        self._drained_at = min(self._draining.values(), default=inf)
 
     def _wake(self) -> None:
-        """Something changed: look at everything soon."""
-        self._woken = True
-        self.deadline = min(self.deadline, self._context.now)
+        """Something changed that may be a reason to dial."""
+        self._slots.wake()
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """The deadline is that of the part that is due first."""
+        self.deadline = min(self.deadline, self._drained_at, *[part.deadline for part in self._parts])
 
     # ------------------------------------------------------------------------------------------- up and down
 
@@ -288,7 +294,8 @@ class Overlay(Facts):
         if is_new:
             direction = "out" if link.outbound else "in"
             context.emit(PeerUp(node_id=to_text(link.node_id), address=link.address, direction=direction))
-        self._clocks.compare()
+        self._clocks.link_up(link)
+        self._liveness.watch(link)
         self._slots.up(link)
         self._link_up(link)
         self._discovery.greet(link)
@@ -331,7 +338,8 @@ class Overlay(Facts):
         if goodbye:
             self._context.send(link, Goodbye(goodbye, on_purpose))
         if drain:
-            self._draining[link.number] = self._context.now + drain
+            self._draining[link.number] = until = self._context.now + drain
+            self._drained_at = min(self._drained_at, until)
         else:
             self._context.hang_up(link, reason, abort)
         self._forget(link, reason, broken=broken, quiet=quiet)

@@ -60,6 +60,8 @@ class Slots:
         self._end = end
         self._enabled = context.parameters.discovery
         self._running = False
+        self.deadline = inf
+        """When `tick` is wanted; it may be early, never late, but for what happened since: see `wake`."""
         self.bootstraps = Bootstraps(context)
         self.lost = LostPeers(context)
         self.dialling: dict[str, Attempt] = {}
@@ -224,16 +226,21 @@ class Slots:
 
     # ----------------------------------------------------------------------------------------------- dialling
 
-    def tick(self) -> float:
-        """Dial whom it is time to dial; the time of the next look."""
+    def wake(self) -> None:
+        """Something changed that may be a reason to dial: `tick` is wanted now."""
+        self.deadline = -inf
+
+    def tick(self) -> None:
+        """Dial whom it is time to dial."""
+        self.deadline = inf
         if not self._running:
-            return inf
+            return
         self._find_busy()
         few = len(self._context.links) < self.target
         due = min(self._call_bootstraps(few), self._call_lost())
         if self._enabled:
             due = min(due, self._fill(few), self._feel(), self._rerank(), self._trim())
-        return due
+        self.deadline = min(self.deadline, due)  # a link that was ended meanwhile may want the next look at once
 
     def _find_busy(self) -> None:
         """Who is linked, or is about to be, and so is not dialled."""
