@@ -125,17 +125,17 @@ def test_a_third_is_killed_at_once(fleet: Fleet, switch: Switch) -> None:
     for victim in victims:
         victim.kill()
 
-    heard = fleet.listener.heard
     living = {author: texts for author, texts in said.items() if author not in dead}
     owed = sum(map(len, living.values()))
+    heard = [fleet.listener.heard[node.name] for node in survivors]
 
     def agreed() -> bool:
-        ids = [{message["id"] for message in heard[node.name]} for node in survivors]
-        return all(one == ids[0] and len(one) >= owed for one in ids)
+        ids = [{message["id"] for message in messages} for messages in heard]
+        return all(one == ids[0] for one in ids) and owed == sum(m["author"] in living for m in heard[0])
 
     fleet.listener.until("the survivors agree", agreed, 30)
-    last_words = {author: [] for author in dead}
-    for message in sorted(heard[survivors[0].name], key=lambda message: message["seq"]):
+    last_words: dict[str, list[str]] = {author: [] for author in dead}
+    for message in sorted(heard[0], key=lambda message: message["seq"]):
         if message["author"] in dead:
             last_words[message["author"]].append(message["data"])
     for author, texts in last_words.items():
