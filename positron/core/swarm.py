@@ -96,8 +96,8 @@ class Swarm:
         )
         self.gossip.load(loaded.index, loaded.state)
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
-        self._publisher = Publisher(context, self.gossip.originate, held=self.gossip.is_crowded)
-        self._direct = Direct(context, self._sequences, self.gossip.send_sealed)
+        self._publisher = Publisher(context, self.gossip.originate, held=self.gossip.relay.is_crowded)
+        self._direct = Direct(context, self._sequences, self.gossip.relay.send_sealed)
         self._sync = AntiEntropy(
             context,
             self._index,
@@ -248,20 +248,23 @@ class Swarm:
         if link is None or link.state == CLOSING:
             return
         self.overlay.heard(link)
+        size = 0
+        state = self.gossip.states.get(link.number)
         for frame in event.frames:
+            size += len(frame)
             try:
-                self._frame(link, frame)
+                self._frame(link, state, frame)
             except MessageError as error:
                 self._context.count("rejected:malformed")
                 self._conduct.violation(link, str(error))
             if link.state == CLOSING:
                 return
-        state = self.gossip.states.get(link.number)
+            if state is None:
+                state = self.gossip.states.get(link.number)
         if state is not None:
-            self._budgets.charge(state, sum(map(len, event.frames)))
+            self._budgets.charge(state, size)
 
-    def _frame(self, link: Link, frame: bytes) -> None:
-        state = self.gossip.states.get(link.number)
+    def _frame(self, link: Link, state: LinkGossip | None, frame: bytes) -> None:
         if state is not None and frame and frame[0] == messages.PUSH_TAG and len(frame) > 1:
             self.gossip.push(state, frame[1], frame[2:])
             return
@@ -366,7 +369,7 @@ class Swarm:
 
     def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> None:
         if not self._direct.received(envelope, hops, state.link.node_id):
-            self.gossip.relay_sealed(envelope, hops, state)
+            self.gossip.relay.flood_sealed(envelope, hops, state)
 
     # ------------------------------------------------------------------------------------------------ views
 

@@ -124,10 +124,11 @@ class Sources:
 
     def fill(self) -> None:
         """Graft the best candidates until there are `fanout` sources."""
-        for state in self._candidates():
-            if self._count() >= self._wanted:
+        while self._count() < self._wanted:
+            best = self._candidate()
+            if best is None:
                 break
-            self._graft(state)
+            self._graft(best)
 
     def tick(self) -> None:
         """One heartbeat, jittered: trim, swap the worst, keep an outbound source, and save in small networks."""
@@ -158,10 +159,10 @@ class Sources:
         self._context.send(state.link, messages.Graft(state.told_rank, len(self._states) == 1))
 
     def _swap(self) -> None:
-        candidates = self._candidates()
-        if not candidates or not self._count():
+        best = self._candidate()
+        if best is None or not self._count():
             return
-        worst, best = self._worst(), candidates[0]
+        worst = self._worst()
         if best.lag < 0.7 * worst.lag - 0.010:
             self._release(worst)
             self._graft(best)
@@ -172,11 +173,11 @@ class Sources:
         sources = [state for state in self._states.values() if state.source]
         if not sources or any(wanted(state) for state in sources):
             return
-        candidates = [state for state in self._candidates() if wanted(state)]
-        if candidates:
+        best = self._candidate(wanted)
+        if best is not None:
             if len(sources) >= self._wanted:
                 self._release(self._worst())
-            self._graft(candidates[0])
+            self._graft(best)
 
     def _economise(self) -> None:
         """In a small network: fewer sources while nearly all that the last one pushes is waste and nobody pulls."""
@@ -188,16 +189,12 @@ class Sources:
         if len(sources) > 1 and sources[-1].waste > WASTEFUL:
             self._wanted = max(1, len(sources) - 1)
 
-    def _candidates(self) -> list[LinkGossip]:
-        """Links that may become sources, best first."""
+    def _candidate(self, wanted: Callable[[LinkGossip], bool] = lambda _: True) -> LinkGossip | None:
+        """The best link that may become a source, of those that are `wanted`."""
         now = self._context.now
-        states = [
-            state
-            for state in self._states.values()
-            if not state.source and state.backoff_until <= now and self._good(state)
-        ]
+        states = [state for state in self._states.values() if not state.source and state.backoff_until <= now]
         states.sort(key=lambda state: state.lag)
-        return states
+        return next((state for state in states if self._good(state) and wanted(state)), None)
 
     def _good(self, state: LinkGossip) -> bool:
         return self._first_hand(state.link.node_id) >= GOOD_ENOUGH

@@ -15,9 +15,9 @@ from positron.core.envelope import BROADCAST, DIRECT, Entry, Envelope
 from positron.core.events import PAYLOAD, Fetched, Send
 from positron.core.gossip.accept import STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
-from positron.core.gossip.flood import Flood
 from positron.core.gossip.holdings import Holdings, Index, Spread
 from positron.core.gossip.pull import Arrival, Puller
+from positron.core.gossip.relay import Relay
 from positron.core.gossip.serve import Server
 from positron.core.gossip.sources import Sources
 from positron.core.gossip.state import LinkGossip, link_gossip
@@ -27,12 +27,6 @@ from positron.core.links import Link
 from positron.core.notices import Refused
 from positron.core.records import IndexEntry
 from positron.core.sequences import Sequences
-
-CATCH_UP = 64
-"""Envelopes pushed to a link that has just come up."""
-
-BIG = 16 * 1024
-"""Above this many bytes only links that ranked us first get a push."""
 
 IGNORED_BELOW = 0.2
 """A first-hand score below this: its HAVE is ignored."""
@@ -80,7 +74,7 @@ class Gossip:
             context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
         )
         self.server = Server(context, self.holdings, self.states)
-        self._flood = Flood(context)
+        self.relay = Relay(context, self.holdings, self.states)
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
 
@@ -95,19 +89,8 @@ class Gossip:
         """A link is up: it may become a source, and may ask for what is held."""
         state = self.states[link.number] = link_gossip(link, self._limits_for(link))
         self.sources.link_up(state)
-        self._catch_up(state)
+        self.relay.catch_up(state)
         return state
-
-    def _catch_up(self, state: LinkGossip) -> None:
-        """Push what came since the channel stood, oldest first: the other side may have been up before us.
-
-        Else what was published in between would come to it by anti-entropy alone, and be history to a node that is
-        new. More than `CATCH_UP` is left to that all the same.
-        """
-        fresh = [spread for spread in self.holdings.recent.values() if spread.first >= state.link.since]
-        for spread in fresh[-CATCH_UP:]:
-            if spread.envelope.kind == BROADCAST and spread.hops < spread.envelope.ttl:
-                self._push_to(state, spread, messages.push_frame(spread.hops, spread.envelope.raw))
 
     def link_down(self, link: Link) -> None:
         """A link is gone: forget everything about it, ask others for what it owed."""
@@ -136,7 +119,7 @@ class Gossip:
             if state.source:
                 self.sources.pushed(state, duplicate)
             else:
-                self._flood.measure(hops, duplicate)
+                self.relay.flood.measure(hops, duplicate)
         if verdict.reason is not None:
             self._refuse(state, verdict)
         elif envelope.kind == BROADCAST:
@@ -168,7 +151,7 @@ class Gossip:
         self._sequences.accept(envelope, entries, hops, state.link.node_id, live=not by_sync)
         self._useful(state.link, envelope)
         if not by_sync:
-            self._relay(spread, envelope, hops)
+            self.relay.push(spread)
         self.announcer.announce(spread)
 
     def _evidence_before(self, spread: Spread, state: LinkGossip, arrival: Arrival, first: float) -> None:
@@ -209,71 +192,8 @@ class Gossip:
         """Spread an envelope of our own, already sealed."""
         spread = self.holdings.keep(envelope, 0, topics_of(entries), mark)
         self._sequences.accept(envelope, entries, 0, self._context.me.node_id, live=True)
-        self._relay(spread, envelope, 0)
+        self.relay.push(spread)
         self.announcer.announce(spread)
-
-    def relay_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> None:
-        """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl."""
-        spread = self.holdings.carry(envelope, hops)
-        if state is not None:
-            spread.shown.add(state.link.number)
-        if hops >= envelope.ttl:
-            return
-        if state is not None and not self._may_relay(state, envelope):
-            self._context.count("rejected:budget")
-            return
-        for other in self._unshown(spread):
-            self._push_to(other, spread, messages.push_frame(hops, envelope.raw))
-
-    def send_sealed(self, envelope: Envelope) -> None:
-        """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""
-        link = self._context.links.up.get(envelope.recipient)
-        state = self.states.get(link.number) if link is not None else None
-        if state is None:
-            self.relay_sealed(envelope, 0, None)
-        else:
-            self._push_to(state, self.holdings.carry(envelope, 0), messages.push_frame(0, envelope.raw))
-
-    def _may_relay(self, state: LinkGossip, envelope: Envelope) -> bool:
-        """Whether the link that brought a sealed envelope has budget left to have it relayed."""
-        now = self._context.now
-        return state.direct.take(1, now) and state.direct_bytes.take(len(envelope.raw), now)
-
-    def is_crowded(self) -> bool:
-        """Whether more than half of the links that grafted us are too full to push to: publishing waits then."""
-        grafted = [state for state in self.states.values() if state.pushes]
-        return 2 * sum(state.congested for state in grafted) > len(grafted)
-
-    def _relay(self, spread: Spread, envelope: Envelope, hops: int) -> None:
-        if hops >= envelope.ttl:
-            return
-        unshown = self._unshown(spread)
-        big = len(envelope.raw) > BIG
-        chosen = [
-            state
-            for state in unshown
-            if state.pushes and not state.congested and (not big or state.rank == 1)
-        ]
-        if not big:
-            others = [state for state in unshown if not state.pushes and not state.congested]
-            chosen += self._flood.choose(others, hops, len(chosen))
-        frame = messages.push_frame(hops, envelope.raw)
-        for state in chosen:
-            self._push_to(state, spread, frame)
-        self._context.count("relayed" if hops else "pushed", len(chosen))
-
-    def _unshown(self, spread: Spread) -> list[LinkGossip]:
-        return [
-            state
-            for number, state in self.states.items()
-            if number not in spread.shown and number not in spread.told
-        ]
-
-    def _push_to(self, state: LinkGossip, spread: Spread, frame: bytes) -> None:
-        spread.told.add(state.link.number)
-        state.link.messages_out += 1
-        state.offer(spread.envelope.id)
-        self._context.actions.append(Send(state.link.number, frame, PAYLOAD))
 
     # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
 
@@ -281,18 +201,24 @@ class Gossip:
         """The link announces ids."""
         ids = split_ids(message.ids)
         state.have.debit(len(ids), self._context.now)
-        ignored = self._first_hand(state.link.node_id) < IGNORED_BELOW
-        for envelope_id in ids:
-            if self.holdings.is_known(envelope_id):
-                self._shown(state, envelope_id)
-            elif not ignored:
+        unknown = [
+            envelope_id
+            for envelope_id in ids
+            if not self._shown(state, envelope_id) and not self.holdings.is_known(envelope_id)
+        ]
+        if unknown and self._first_hand(state.link.node_id) >= IGNORED_BELOW:
+            for envelope_id in unknown:
                 self.puller.announced(state, envelope_id)
 
-    def _shown(self, state: LinkGossip, envelope_id: bytes) -> None:
+    def _shown(self, state: LinkGossip, envelope_id: bytes) -> bool:
+        """The link has this one. Whether it is of the last seconds."""
         spread = self.holdings.recent.get(envelope_id)
-        if spread is not None and state.link.number not in spread.shown:
+        if spread is None:
+            return False
+        if state.link.number not in spread.shown:
             spread.shown.add(state.link.number)
             self.sources.showed(state, self._context.now - spread.first)
+        return True
 
     def lacking(self, link: Link, ids: list[bytes]) -> None:
         """An exchange of sets showed that the link holds these and we do not."""

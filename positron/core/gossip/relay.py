@@ -1,0 +1,107 @@
+"""Who an envelope is pushed to: every link that grafted us and has not shown it, and near its author more (`flood`).
+
+`ttl` bounds pushes by hops; beyond it an envelope is only announced, so neither an honest limit nor a forged hop count
+can keep it from anyone. Sealed envelopes are flooded to every link and never announced.
+"""
+
+from __future__ import annotations
+
+from positron.core import messages
+from positron.core.context import Context
+from positron.core.envelope import BROADCAST, Envelope
+from positron.core.events import PAYLOAD, Send
+from positron.core.gossip.flood import Flood
+from positron.core.gossip.holdings import Holdings, Spread
+from positron.core.gossip.state import LinkGossip
+
+CATCH_UP = 64
+"""Envelopes pushed to a link that has just come up."""
+
+BIG = 16 * 1024
+"""Above this many bytes only links that ranked us first get a push."""
+
+
+class Relay:
+    """The pushing side of gossip."""
+
+    def __init__(self, context: Context, holdings: Holdings, states: dict[int, LinkGossip]) -> None:
+        self._context = context
+        self._holdings = holdings
+        self._states = states
+        self.flood = Flood(context)
+
+    def catch_up(self, state: LinkGossip) -> None:
+        """Push what came since the channel stood, oldest first: the other side may have been up before us.
+
+        Else what was published in between would come to it by anti-entropy alone, and be history to a node that is
+        new. More than `CATCH_UP` is left to that all the same.
+        """
+        fresh = [spread for spread in self._holdings.recent.values() if spread.first >= state.link.since]
+        for spread in fresh[-CATCH_UP:]:
+            if spread.envelope.kind == BROADCAST and spread.hops < spread.envelope.ttl:
+                self._push(state, spread, messages.push_frame(spread.hops, spread.envelope.raw))
+
+    def flood_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> None:
+        """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl."""
+        spread = self._holdings.carry(envelope, hops)
+        if state is not None:
+            spread.shown.add(state.link.number)
+        if hops >= envelope.ttl:
+            return
+        if state is not None and not self._may_relay(state, envelope):
+            self._context.count("rejected:budget")
+            return
+        for other in self._unshown(spread):
+            self._push(other, spread, messages.push_frame(hops, envelope.raw))
+
+    def send_sealed(self, envelope: Envelope) -> None:
+        """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""
+        link = self._context.links.up.get(envelope.recipient)
+        state = self._states.get(link.number) if link is not None else None
+        if state is None:
+            self.flood_sealed(envelope, 0, None)
+        else:
+            self._push(state, self._holdings.carry(envelope, 0), messages.push_frame(0, envelope.raw))
+
+    def _may_relay(self, state: LinkGossip, envelope: Envelope) -> bool:
+        """Whether the link that brought a sealed envelope has budget left to have it relayed."""
+        now = self._context.now
+        return state.direct.take(1, now) and state.direct_bytes.take(len(envelope.raw), now)
+
+    def is_crowded(self) -> bool:
+        """Whether more than half of the links that grafted us are too full to push to: publishing waits then."""
+        grafted = [state for state in self._states.values() if state.pushes]
+        return 2 * sum(state.congested for state in grafted) > len(grafted)
+
+    def push(self, spread: Spread) -> None:
+        """Push an envelope that is new here to whoever wants it."""
+        envelope, hops = spread.envelope, spread.hops
+        if hops >= envelope.ttl:
+            return
+        unshown = self._unshown(spread)
+        big = len(envelope.raw) > BIG
+        chosen = [
+            state
+            for state in unshown
+            if state.pushes and not state.congested and (not big or state.rank == 1)
+        ]
+        if not big:
+            others = [state for state in unshown if not state.pushes and not state.congested]
+            chosen += self.flood.choose(others, hops, len(chosen))
+        frame = messages.push_frame(hops, envelope.raw)
+        for state in chosen:
+            self._push(state, spread, frame)
+        self._context.count("relayed" if hops else "pushed", len(chosen))
+
+    def _unshown(self, spread: Spread) -> list[LinkGossip]:
+        return [
+            state
+            for number, state in self._states.items()
+            if number not in spread.shown and number not in spread.told
+        ]
+
+    def _push(self, state: LinkGossip, spread: Spread, frame: bytes) -> None:
+        spread.told.add(state.link.number)
+        state.link.messages_out += 1
+        state.offer(spread.envelope.id)
+        self._context.actions.append(Send(state.link.number, frame, PAYLOAD))
