@@ -95,6 +95,9 @@ OPTIONS = (
     click.option("--protocol", type=click.Choice(PROTOCOLS), default="positron", show_default=True),
     click.option("--rate", default=5.0, show_default=True, help="Messages a second, of random authors."),
     click.option("--duration", type=Span(), default=20.0, help="How long they publish. [20s]"),
+    click.option(
+        "--warm-up", type=Span(), default=0.0, help="How long they publish before, unmeasured. [0s]"
+    ),
     click.option("--size", default=1200, show_default=True, help="Bytes of a payload."),
     click.option("--latency", type=Span(), default=0.05, help="Median of the links, lognormal. [50ms]"),
     click.option("--sigma", default=0.5, show_default=True, help="How far latencies spread."),

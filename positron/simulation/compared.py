@@ -65,7 +65,9 @@ class _Rival:
             rival.traffic.payload_bytes, rival.traffic.control_bytes, rival.traffic.payload_frames
         )
         published = [Published(*one) for one in rival.published]
-        return Log(published, [Delivery(*one) for one in rival.deliveries], spent, rival.events)
+        return Log(
+            published, [Delivery(*one) for one in rival.deliveries], spent, rival.events, rival.bridged
+        )
 
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """None: what a rival loses is its `delivery`, and no fault of ours."""

@@ -52,12 +52,14 @@ class Traffic(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What a run left behind. `events` counts what was handled, the formation's included."""
+    """What a run left behind. `events` counts what was handled, the formation's included; `bridged` is when, after the
+    last heal, the first link stood between two nodes that had been cut apart."""
 
     published: Sequence[Published]
     deliveries: Sequence[Delivery]
     traffic: Traffic
     events: int
+    bridged: float | None = None
 
 
 class Network(Protocol):
@@ -117,6 +119,8 @@ class PositronNetwork:
         self._message_of: dict[bytes, int] = {}
         self._payloads: dict[bytes, bytes] = {}
         self._raws: dict[bytes, bytes] = {}
+        self._sides: list[int] = []
+        self._bridged: float | None = None
         self._form(nodes, fanout, progress)
         self._before = self._sent()
 
@@ -175,7 +179,15 @@ class PositronNetwork:
 
     def heal(self) -> None:
         """Everything passes again."""
+        self._sides = [node.group for node in self.world.nodes]
+        self._bridged = None
+        self.world.linked = self._linked
         self.world.heal()
+
+    def _linked(self, node: WorldNode, other: WorldNode) -> None:
+        if self._sides[node.number - 1] != self._sides[other.number - 1]:
+            self._bridged = self.now
+            self.world.linked = None
 
     def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
         """From now on they behave like this: a key of `positron.simulation.faults.ACTS`."""
@@ -209,7 +221,7 @@ class PositronNetwork:
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready, how many events cores handled."""
         spent = Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
-        return Log(self.published, self.deliveries, spent, self.world.steps)
+        return Log(self.published, self.deliveries, spent, self.world.steps, self._bridged)
 
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """What the checker finds wrong with these nodes: not complete, twice, out of order, never said."""

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from positron.simulation.measure import Window
 from positron.simulation.running import Outcome
 
 CURVE_STEPS = 12
@@ -30,6 +31,24 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "heal_seconds": _rounded(found.heal, 6),
         "wall_seconds": round(outcome.wall_seconds, 3),
         "events": outcome.events,
+        "delivery_within": dict(found.within),
+        "bridge_seconds": _rounded(found.bridge, 6),
+        "heal_after_bridge_seconds": _rounded(found.heal_after_bridge, 6),
+        "event_seconds": outcome.scenario.event,
+        "first_6s": _window(found.windows.get("first_6s")),
+        "after_20s": _window(found.windows.get("after_20s")),
+    }
+
+
+def _window(window: Window | None) -> dict[str, Any] | None:
+    """The figures of what was said in some span."""
+    if window is None:
+        return None
+    return {
+        "messages": window.messages,
+        "delivery": window.delivery,
+        "latency_seconds": {name: _rounded(value, 6) for name, value in window.latency.items()},
+        "delivery_within": dict(window.within),
     }
 
 

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from positron.simulation.compared import build
 from positron.simulation.measure import Measurement, Outage, measure
-from positron.simulation.network import FORMATION, Network
+from positron.simulation.network import FORMATION, Network, Traffic
 from positron.simulation.scenario import DOWN, QUIET, SESSION, Scenario
 
 Progress = Callable[[float], None]
@@ -53,7 +53,9 @@ class _Run:
         self.scenario = scenario
         self.network = network
         self.rng = Random(scenario.seed)
-        self.start = network.now
+        self.start = network.now + scenario.warm_up
+        self.first = round(scenario.warm_up * scenario.rate)
+        self.spent = network.log().traffic
         self.outages: dict[int, list[Outage]] = {}
         self.healed: float | None = None
         everybody = list(range(scenario.nodes))
@@ -76,11 +78,12 @@ class _Run:
     def _write(self) -> None:
         scenario = self.scenario
         for malicious, liars in zip(scenario.malicious, self.liars, strict=True):
-            behaviour, when = malicious.behaviour, malicious.at or 0.0
+            behaviour, when = malicious.behaviour, malicious.at
             if behaviour == "turning":
-                behaviour = "silent"
-                when = scenario.duration / 2 if malicious.at is None else malicious.at
-            self._at(when, partial(self.network.malicious, liars, behaviour))
+                behaviour, when = "silent", scenario.duration / 2 if when is None else when
+            self._at(
+                -scenario.warm_up if when is None else when, partial(self.network.malicious, liars, behaviour)
+            )
         for crash in scenario.crash:
             self._at(crash.at, partial(self._crash, crash.share))
         for partition in scenario.partition:
@@ -88,8 +91,14 @@ class _Run:
             self._at(partition.at + partition.length, self._heal)
         if scenario.churn:
             self._churn()
-        for message in range(scenario.messages):
+        if self.first:
+            self._at(0.0, self._begin)
+        for message in range(-self.first, scenario.messages):
             self._at(message / scenario.rate, self._publish)
+
+    def _begin(self) -> None:
+        """The warm-up is over: what was spent so far counts no more."""
+        self.spent = self.network.log().traffic
 
     def _churn(self) -> None:
         for node in self.honest:
@@ -144,7 +153,8 @@ class _Run:
     def _play_to(self, when: float, length: float, progress: Progress) -> None:
         while (left := self.start + when - self.network.now) > 0:
             self.network.run(min(left, 1.0))
-            progress((self.network.now - self.start) / length)
+            warm = self.scenario.warm_up
+            progress((self.network.now - self.start + warm) / (length + warm))
 
 
 def simulate(scenario: Scenario, progress: Progress = lambda _share: None) -> Outcome:
@@ -167,7 +177,7 @@ def _no_collections() -> Iterator[None]:
 
 def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
     began = time.perf_counter()
-    forming = FORMATION / (FORMATION + scenario.duration + QUIET)
+    forming = FORMATION / (FORMATION + scenario.warm_up + scenario.duration + QUIET)
     network = build(scenario, lambda seconds: progress(seconds / FORMATION * forming))
     run = _Run(scenario, network)
     run.play(lambda share: progress(forming + share * (1 - forming)))
@@ -175,9 +185,19 @@ def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
 
 
 def _outcome(run: _Run, network: Network, began: float) -> Outcome:
-    published, deliveries, traffic, events = network.log()
+    log = network.log()
     owing: Collection[int] = set(run.honest)
-    measurement = measure(published, deliveries, traffic, owing=owing, outages=run.outages, healed=run.healed)
+    event = run.scenario.event
+    measurement = measure(
+        log.published[run.first :],
+        [one._replace(message=one.message - run.first) for one in log.deliveries if one.message >= run.first],
+        Traffic(*(after - before for after, before in zip(log.traffic, run.spent, strict=True))),
+        owing=owing,
+        outages=run.outages,
+        healed=run.healed,
+        bridged=log.bridged,
+        event=None if event is None else run.start + event,
+    )
     faults = network.faults(sorted(owing))
     if len(faults) > MAX_FAULTS:
         faults = [*faults[: MAX_FAULTS - 1], faults[-1]]
@@ -185,6 +205,6 @@ def _outcome(run: _Run, network: Network, began: float) -> Outcome:
         scenario=run.scenario,
         measurement=measurement,
         faults=faults,
-        events=events,
+        events=log.events,
         wall_seconds=time.perf_counter() - began,
     )

@@ -78,6 +78,8 @@ class Scenario:
     protocol: str = "positron"
     rate: float = 5.0
     duration: float = 20.0
+    warm_up: float = 0.0
+    """Seconds for which they publish before; nothing of it is measured."""
     size: int = 1200
     """Bytes of a payload."""
     latency: float = 0.050
@@ -92,11 +94,20 @@ class Scenario:
     """Of positron's nodes; the rivals have their own numbers."""
     seed: int = 1
     messages: int = field(init=False)
-    """How many are published: one every 1 / `rate` seconds, each by a random honest node that lives."""
+    """How many are measured: one every 1 / `rate` seconds, each by a random honest node that lives."""
 
     @messages.default
     def _count(self) -> int:
         return round(self.rate * self.duration)
+
+    @property
+    def event(self) -> float | None:
+        """When the first thing happens after which figures are taken anew: a crash, or nodes that turn malicious
+        while others publish. Seconds after the first message; None if there is no such thing."""
+        turns = [one.at for one in self.crash] + [one.at for one in self.malicious if one.at is not None]
+        if any(one.behaviour == "turning" and one.at is None for one in self.malicious):
+            turns.append(self.duration / 2)
+        return min(turns, default=None)
 
     @property
     def liars(self) -> list[int]:
@@ -109,6 +120,7 @@ class Scenario:
         checks = (
             (2 <= self.nodes <= 65_000, "nodes: 2 to 65000"),
             (self.rate > 0 and self.duration > 0, "rate and duration: above 0"),
+            (0 <= self.warm_up <= 86_400, "warm-up: 0 to a day"),
             (1 <= self.messages <= 1_000_000, "rate * duration: 1 to 1000000 messages"),
             (16 <= self.size <= 65_000, "size: 16 to 65000 bytes"),
             (0 < self.latency <= 10 and 0 <= self.sigma <= 2, "latency: above 0, to 10 s"),

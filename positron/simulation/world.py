@@ -254,6 +254,7 @@ class World:
         self.nodes: list[WorldNode] = []
         self.listening: dict[str, WorldNode] = {}
         self.dark: dict[str, list[_Channel]] = {}
+        self.linked: Callable[[WorldNode, WorldNode], None] | None = None
         self.latency = latency or steady(0.010)
         self.loss = loss
         self.identity = identity
@@ -338,6 +339,8 @@ class World:
         node.step(events.Connected(here.number, target.node_id, True, action.address, binding))
         source = f"{node.host}:{40000 + here.number % 20000}"
         target.step(events.Connected(there.number, node.node_id, False, source, binding))
+        if self.linked is not None:
+            self.linked(node, target)
 
     def _channel(self, node: WorldNode) -> _Channel:
         self._links += 1

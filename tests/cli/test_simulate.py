@@ -22,7 +22,8 @@ from tests.cli.test_process import PROGRAM
 
 FIELDS = keys(
     "schema seed nodes protocol messages delivery latency_seconds hops copies_per_delivery bytes_per_delivery "
-    "control_bytes_per_delivery heal_seconds wall_seconds events"
+    "control_bytes_per_delivery heal_seconds wall_seconds events "
+    "delivery_within bridge_seconds heal_after_bridge_seconds event_seconds first_6s after_20s"
 )
 SMALL = ("simulate", "--count", "6", "--duration", "1s")
 
@@ -72,7 +73,11 @@ class SimulateTests(SynchronousTestCase):
         flags = ("--crash", "0.2@0.5s", "--partition", "2s@200ms", "--malicious", "20%:silent", "--churn")
         done = self.command("--json", "--count", "10", *flags)
         self.assertEqual(done.code, 0, done.err)
-        self.assertGreater(done.json()["heal_seconds"], 0)
+        body = done.json()
+        self.assertGreater(body["heal_seconds"], 0)
+        self.assertEqual((body["event_seconds"], body["first_6s"]["messages"]), (0.5, 2))
+        self.assertEqual(set(body["first_6s"]), keys("messages delivery delivery_within latency_seconds"))
+        self.assertEqual(body["after_20s"]["messages"], 0)
 
     def test_loss_is_failure(self) -> None:
         """A network that lost something ends with 1, and says what, and the seed that shows it again."""
@@ -211,23 +216,13 @@ class ReplayTests(SynchronousTestCase):
 
     def test_the_command_is_the_scenario(self) -> None:
         """What is printed gives the very scenario again: all of its values, faults by the dozen."""
-        for words in (
-            [],
-            ["--seed", "7", "--nodes", "12", "--rate", "0.1", "--duration", "70s", "--latency", "12.5ms"],
-            [
-                "--crash",
-                "30%@4s",
-                "--crash",
-                "0.05@6.25s",
-                "--partition",
-                "3s@1s",
-                "--churn",
-                "--loss",
-                "0.07",
-            ],
-            ["--malicious", "0.1:silent", "--malicious", "0.2:teasing@1.5s", "--fanout", "2", "--sigma", "0"],
+        for line in (
+            "",
+            "--seed 7 --nodes 12 --rate 0.1 --duration 70s --latency 12.5ms",
+            "--crash 30%@4s --crash 0.05@6.25s --partition 3s@1s --churn --loss 0.07 --warm-up 3s",
+            "--malicious 0.1:silent --malicious 0.2:teasing@1.5s --fanout 2 --sigma 0",
         ):
-            scenario = self.parsed(words)
+            scenario = self.parsed(line.split())
             command = shlex.split(scenarios.command_of(scenario))
             self.assertEqual(command[:2], ["positron", "simulate"])
             self.assertIn("--seed", command)

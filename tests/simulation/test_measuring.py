@@ -88,6 +88,10 @@ class RunTests(SynchronousTestCase):
         self.assertClean(outcome)
         assert outcome.measurement.heal is not None
         self.assertTrue(0 < outcome.measurement.heal < 5, outcome.measurement.heal)
+        bridge, after = outcome.measurement.bridge, outcome.measurement.heal_after_bridge
+        assert bridge is not None and after is not None
+        self.assertTrue(0 < bridge < outcome.measurement.heal, bridge)
+        self.assertAlmostEqual(bridge + after, outcome.measurement.heal)
         self.assertGreater(outcome.measurement.latencies[-1], 4.0)
 
     def test_mixtures(self) -> None:
@@ -125,10 +129,31 @@ class RunTests(SynchronousTestCase):
         assert own.measurement.bytes is not None and rival.measurement.bytes is not None
         self.assertLess(own.measurement.bytes, rival.measurement.bytes)
 
+    def test_a_rival_is_bridged(self) -> None:
+        """The first link across a cut is told of a rival too."""
+        found = play(protocol="gossipsub", partition=Partition(3.0, 1.0)).measurement
+        assert found.bridge is not None
+        self.assertTrue(0 < found.bridge < 15, found.bridge)
+
+    def test_warm_up(self) -> None:
+        """What is said before is not measured: neither its arrivals nor its bytes; times count from what is."""
+        for protocol in ("positron", "gossipsub"):
+            cold = play(protocol=protocol)
+            warm = play(
+                protocol=protocol, warm_up=4.0, crash=Crash(0.2, 1.0), malicious=Malicious(0.1, "silent")
+            )
+            self.assertEqual(warm.measurement.messages, cold.measurement.messages)
+            self.assertTrue(warm.is_clean, warm.faults)
+            assert warm.measurement.bytes is not None and cold.measurement.bytes is not None
+            self.assertTrue(0.3 < warm.measurement.bytes / cold.measurement.bytes < 1.5)
+            self.assertEqual({one.message for one in warm.measurement.samples}, set(range(15)))
+            first = warm.measurement.windows["first_6s"]
+            self.assertEqual((warm.scenario.event, first.messages), (1.0, 7))
+
     def test_progress_grows_to_one(self) -> None:
         """Who watches is told shares that never fall, the last of them 1."""
         told: list[float] = []
-        simulate(Scenario(nodes=5, duration=1.0), told.append)
+        simulate(Scenario(nodes=5, duration=1.0, warm_up=1.0), told.append)
         self.assertEqual(told, sorted(told))
         self.assertAlmostEqual(told[-1], 1.0)
 
@@ -167,6 +192,34 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual(self.figures(log, healed=20.0).heal, 1.5)
         self.assertIsNone(self.figures(log[:1], healed=20.0).heal)
 
+    def test_bridge(self) -> None:
+        """From the end of a cut to the first link across it, and from there to the last arrival."""
+        log = [Delivery(0, 1, 10.5, 1), Delivery(0, 2, 21.5, 2)]
+        found = self.figures(log, healed=20.0, bridged=20.25)
+        self.assertEqual((found.bridge, found.heal_after_bridge), (0.25, 1.25))
+        self.assertEqual(self.figures(log[:1], healed=20.0, bridged=20.25).heal_after_bridge, None)
+        self.assertEqual(self.figures(log[:1]).bridge, None)
+
+    def test_within(self) -> None:
+        """The share that had arrived by then, of those who were there all the time."""
+        log = [Delivery(0, 1, 19.0, 1), Delivery(0, 2, 21.0, 2)]
+        self.assertEqual(self.figures(log).within, {"10s": 0.5, "30s": 1.0})
+        self.assertEqual(self.figures(log, outages={2: [(19.0, 20.5)]}).within, {"10s": 1.0, "30s": 1.0})
+        self.assertEqual(self.figures(log, outages={2: [(20.5, 20.7)]}).within, {"10s": 0.5, "30s": 1.0})
+        self.assertEqual(self.figures(log[:1], outages={1: [(0.0, 9.0)]}).within, {"10s": 0.5, "30s": 0.5})
+
+    def test_windows(self) -> None:
+        """What is said in the first 6 s after an event, and what is said over 20 s after it, each by itself."""
+        published = [Published(0, at, 100) for at in (1.0, 2.0, 7.9, 8.0, 22.0, 90.0)]
+        log = [Delivery(number, 1, said.time + number, 1) for number, said in enumerate(published)]
+        values: dict[str, Any] = {"owing": {0, 1, 2}, "outages": {}}
+        found = measure(published, log, Traffic(0, 0, 0), event=2.0, **values)
+        first, later = found.windows["first_6s"], found.windows["after_20s"]
+        self.assertEqual((first.messages, first.delivery, first.latency["p99"]), (2, 0.5, 2.0))
+        self.assertEqual((later.messages, later.owed, later.latency["p50"]), (2, 4, 4.0))
+        self.assertEqual((found.messages, found.arrived), (6, 6))
+        self.assertEqual(measure(published, log, Traffic(0, 0, 0), **values).windows, {})
+
     def test_percentiles(self) -> None:
         """The smallest value that the share does not exceed."""
         values = [float(value) for value in range(1, 101)]
@@ -201,6 +254,17 @@ class ScenarioTests(SynchronousTestCase):
             self.assertRaises(ValueError, Scenario, **values)
         self.assertRaises(ValueError, play, protocol="carrier pigeon")
         self.assertRaises(ValueError, play, protocol="push", malicious=Malicious(0.1, "forging"))
+
+    def test_the_event(self) -> None:
+        """The first crash or turn; what is so from the beginning, or is no event, has no windows."""
+        for values, event in (
+            ({}, None),
+            ({"malicious": Malicious(0.3, "teasing"), "partition": Partition(5.0, 1.0)}, None),
+            ({"malicious": Malicious(0.3, "teasing", 0.0)}, 0.0),
+            ({"malicious": Malicious(0.3, "turning"), "duration": 8.0}, 4.0),
+            ({"malicious": Malicious(0.3, "turning", 7.0), "crash": (Crash(0.1, 9.0), Crash(0.1, 5.0))}, 5.0),
+        ):
+            self.assertEqual(Scenario(**values).event, event, values)
 
 
 class CheapTests(SynchronousTestCase):

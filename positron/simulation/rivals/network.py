@@ -95,7 +95,7 @@ class RivalNetwork:
 
     The log: `published[message]`, `deliveries` in the order of time (an author's own is not in it), `copies[message]`
     = how often its payload arrived anywhere, `traffic` since construction, `now` in seconds,
-    `events` = how many things happened.
+    `events` = how many things happened, `bridged` = when the first link across a cut stood after the last heal.
     """
 
     def __init__(
@@ -117,6 +117,8 @@ class RivalNetwork:
         self._loss = loss
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
+        self._sides: list[int] = []
+        self.bridged: float | None = None
         self.events = 0
         for node in range(nodes):
             self._begin(node)
@@ -187,6 +189,7 @@ class RivalNetwork:
         """Everything passes again. Links that were cut and not given up yet break; every node may dial anew."""
         for half in self._across():
             self._lose(half)
+        self._sides, self.bridged = [node.group for node in self.nodes], None
         for number, node in enumerate(self.nodes):
             node.group = 0
             self._later(number, self.rng.uniform(0.0, REDIAL), self._redial)
@@ -300,6 +303,8 @@ class RivalNetwork:
         for stale in (self.nodes[node].links.get(peer), self.nodes[peer].links.get(node)):
             if stale is not None:
                 self._lose(stale)
+        if self._sides and self._sides[node] != self._sides[peer]:
+            self._sides, self.bridged = [], self.now
         here, there = Half(node, peer, True), Half(peer, node, False)
         here.other, there.other = there, here
         self.nodes[node].links[peer] = here
