@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from positron.core.envelope import HEADER_SIZE
 from positron.core.identity import SIGNATURE_SIZE
+from positron.simulation.faults import Teased
 from positron.simulation.latencies import lognormal
 from positron.simulation.network import TOPIC, Delivery, Log, Network, PositronNetwork, Published, Traffic
 from positron.simulation.rivals import BEHAVIOURS, RIVALS, RivalNetwork
@@ -72,6 +73,10 @@ class _Rival:
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """None: what a rival loses is its `delivery`, and no fault of ours."""
         return []
+
+    def teased(self, nodes: Iterable[int]) -> Teased | None:
+        """None: the rivals, as they are modelled, charge nobody."""
+        return None
 
 
 def build(scenario: Scenario, progress: Callable[[float], None]) -> Network:

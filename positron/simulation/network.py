@@ -12,7 +12,7 @@ from positron.core import events, messages
 from positron.core.records import EnvelopeKept
 from positron.simulation.cheap import CheapSigner, cheap_verify
 from positron.simulation.checker import check
-from positron.simulation.faults import ACTS
+from positron.simulation.faults import ACTS, Teased, Teaser, teased
 from positron.simulation.latencies import Latency
 from positron.simulation.world import World, WorldNode
 
@@ -96,6 +96,9 @@ class Network(Protocol):
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """What the checker finds wrong with these nodes, in sentences."""
 
+    def teased(self, nodes: Iterable[int]) -> Teased | None:
+        """What these nodes made of teasers; None if there were none, or if the protocol keeps no account of them."""
+
 
 class PositronNetwork:
     """The real core, `nodes` times, formed from one bootstrap. Their applications ask for history: a node is owed
@@ -121,6 +124,7 @@ class PositronNetwork:
         self._raws: dict[bytes, bytes] = {}
         self._sides: list[int] = []
         self._bridged: float | None = None
+        self._teasers: list[Teaser] = []
         self._form(nodes, fanout, progress)
         self._before = self._sent()
 
@@ -192,7 +196,9 @@ class PositronNetwork:
     def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
         """From now on they behave like this: a key of `positron.simulation.faults.ACTS`."""
         for node in nodes:
-            ACTS[behaviour](self.world.nodes[node])
+            act = ACTS[behaviour](self.world.nodes[node])
+            if isinstance(act, Teaser):
+                self._teasers.append(act)
 
     # ---------------------------------------------------------------------------------------------- what came of it
 
@@ -226,3 +232,7 @@ class PositronNetwork:
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """What the checker finds wrong with these nodes: not complete, twice, out of order, never said."""
         return check(self.world, [self.world.nodes[node] for node in nodes], self._said, history=True).faults
+
+    def teased(self, nodes: Iterable[int]) -> Teased | None:
+        """What these nodes made of teasers; None without teasers."""
+        return teased(self._teasers, [self.world.nodes[node] for node in nodes])

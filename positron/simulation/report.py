@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from positron.simulation.faults import Teased
 from positron.simulation.measure import Window
 from positron.simulation.running import Outcome
 
@@ -37,6 +38,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "event_seconds": outcome.scenario.event,
         "first_6s": _window(found.windows.get("first_6s")),
         "after_20s": _window(found.windows.get("after_20s")),
+        "teasers": _teasers(outcome.teased),
     }
 
 
@@ -49,6 +51,17 @@ def _window(window: Window | None) -> dict[str, Any] | None:
         "delivery": window.delivery,
         "latency_seconds": {name: _rounded(value, 6) for name, value in window.latency.items()},
         "delivery_within": dict(window.within),
+    }
+
+
+def _teasers(found: Teased | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "broken_promises_max": found.broken_max,
+        "charged_promises_max": found.charged_max,
+        "pairs": found.pairs,
+        "ignored": found.ignored,
     }
 
 

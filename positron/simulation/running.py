@@ -16,6 +16,7 @@ from random import Random
 from attrs import frozen
 
 from positron.simulation.compared import build
+from positron.simulation.faults import Teased
 from positron.simulation.measure import Measurement, Outage, measure
 from positron.simulation.network import FORMATION, Network, Traffic
 from positron.simulation.scenario import DOWN, QUIET, SESSION, Scenario
@@ -39,6 +40,7 @@ class Outcome:
     faults: list[str]
     events: int | None
     wall_seconds: float
+    teased: Teased | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -207,4 +209,5 @@ def _outcome(run: _Run, network: Network, began: float) -> Outcome:
         faults=faults,
         events=log.events,
         wall_seconds=time.perf_counter() - began,
+        teased=network.teased(sorted(owing)),
     )

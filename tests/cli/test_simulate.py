@@ -23,7 +23,7 @@ from tests.cli.test_process import PROGRAM
 FIELDS = keys(
     "schema seed nodes protocol messages delivery latency_seconds hops copies_per_delivery bytes_per_delivery "
     "control_bytes_per_delivery heal_seconds wall_seconds events "
-    "delivery_within bridge_seconds heal_after_bridge_seconds event_seconds first_6s after_20s"
+    "delivery_within bridge_seconds heal_after_bridge_seconds event_seconds first_6s after_20s teasers"
 )
 SMALL = ("simulate", "--count", "6", "--duration", "1s")
 

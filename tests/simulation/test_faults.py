@@ -1,0 +1,69 @@
+"""Malicious nodes misbehave as their names say, and what comes of it is counted right."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from positron.core import messages
+from positron.core.envelope import Sealer, network_id_of
+from positron.core.events import SetTrust
+from positron.simulation.faults import Teaser, teased
+from positron.simulation.running import simulate
+from positron.simulation.scenario import Malicious, Scenario
+from positron.simulation.world import World, WorldNode
+from tests.simulation.networks import mesh
+
+
+class TeaserTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World(3)
+        self.nodes = mesh(self.world, 3)
+        self.teaser = Teaser(self.nodes[0])
+        self.push = messages.push_frame(0, b"an envelope" + bytes(200))
+        self.envelope_id = Sealer(network_id_of("positron")).envelope_id(self.push[2:])
+
+    def sent(self, to: WorldNode, frame: bytes) -> bytes | None:
+        """What becomes of a frame that the teaser's core sends."""
+        assert self.nodes[0].tamper is not None
+        return self.nodes[0].tamper(to, frame)
+
+    def test_it_announces_once_and_never_delivers(self) -> None:
+        """The first push to a peer becomes an announcement; every other is kept back. The rest passes."""
+        announced = messages.encode(messages.Have(self.envelope_id))
+        for to in self.nodes[1:]:
+            self.assertEqual([self.sent(to, self.push) for _ in range(3)], [announced, None, None])
+        ping = messages.encode(messages.Ping(7))
+        self.assertEqual(self.sent(self.nodes[1], ping), ping)
+
+    def test_broken_promises_are_counted(self) -> None:
+        """Each delivery kept back after an announcement, whoever made that, counts until the peer ignores it."""
+        announced = messages.encode(messages.Have(self.envelope_id))
+        one, two = self.nodes[1:]
+        self.assertEqual(self.sent(one, announced), announced)
+        self.assertIsNone(self.sent(one, self.push))
+        self.sent(two, self.push)
+        self.assertEqual(self.teaser.broken, {one.number: 1})
+        for _ in range(3):
+            self.sent(two, self.push)
+        self.assertFalse(self.teaser.is_ignored_by(two))
+        two.step(SetTrust(self.nodes[0].node_id, 0.15))
+        self.assertTrue(self.teaser.is_ignored_by(two))
+        self.sent(two, self.push)
+        self.assertEqual(self.teaser.broken, {one.number: 1, two.number: 3})
+        found = teased([self.teaser], self.nodes[1:])
+        assert found is not None
+        self.assertEqual((found.broken_max, found.charged_max, found.pairs, found.ignored), (3, 0, 2, 0.5))
+        self.assertIsNone(teased([self.teaser], [self.nodes[0]]), "only what those saw who are asked")
+
+    def test_a_run_counts_them(self) -> None:
+        """A run with teasers tells how long they were believed; one without says nothing, nor does a rival's."""
+        values = {"nodes": 20, "rate": 10.0, "duration": 8.0, "seed": 4}
+        outcome = simulate(Scenario(**values, malicious=Malicious(0.5, "teasing", 1.0)))  # type: ignore[arg-type]
+        found = outcome.teased
+        assert found is not None
+        self.assertTrue(found.pairs > 5 and found.broken_max >= 1, found)
+        self.assertTrue(1 <= found.charged_max <= 4, found)
+        self.assertTrue(outcome.is_clean, outcome.faults)
+        self.assertIsNone(simulate(Scenario(**values)).teased)  # type: ignore[arg-type]
+        rival = Scenario(**values, protocol="gossipsub", malicious=Malicious(0.5, "teasing"))  # type: ignore[arg-type]
+        self.assertIsNone(simulate(rival).teased)
