@@ -34,6 +34,7 @@ def _own_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _OPTIONS = (
     click.option("--compare", is_flag=True, help="All protocols, one after the other, in one table."),
     click.option("--real", is_flag=True, help="Start so many real nodes on loopback instead (50 at most)."),
+    click.option("--trace", type=int, metavar="MESSAGE", help="Show the way of one message, counted from 0."),
     click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write each arrival there."),
     click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Draw the coverage there."),
 )
@@ -45,7 +46,13 @@ _OPTIONS = (
 @shared
 @pass_settings
 def simulate_(
-    settings: Settings, compare: bool, real: bool, csv_file: str | None, plot_file: str | None, **values: Any
+    settings: Settings,
+    compare: bool,
+    real: bool,
+    trace: int | None,
+    csv_file: str | None,
+    plot_file: str | None,
+    **values: Any,
 ) -> int:
     """Simulate a network in virtual time, and measure it.
 
@@ -58,20 +65,31 @@ def simulate_(
         _refuse_unreal(values, compare)
     names = PROTOCOLS if compare else (values["protocol"],)
     scenarios = [scenario_of({**values, "protocol": name}) for name in names]
+    if trace is not None:
+        _refuse_trace(trace, scenarios, real)
     outcomes = []
     for scenario in scenarios:
         with _progress(scenario.protocol) as progress:
-            outcomes.append((_started if real else _simulated)(scenario, progress))
+            outcomes.append(_started(scenario, progress) if real else _simulated(scenario, progress, trace))
     output = Output(settings)
     _show(output, outcomes, compare)
     _write(outcomes, csv_file, plot_file)
     return _verdict(output, outcomes, *(["--real"] if real else []))
 
 
-def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
+def _simulated(scenario: Scenario, progress: Progress, trace: int | None) -> Outcome:
     from positron.simulation.running import simulate
 
-    return simulate(scenario, progress)
+    return simulate(scenario, progress, trace)
+
+
+def _refuse_trace(trace: int, scenarios: Sequence[Scenario], real: bool) -> None:
+    """UsageError for a message that there is not, or that is not positron's in a simulated network."""
+    first = scenarios[0]
+    if real or len(scenarios) > 1 or first.protocol != "positron":
+        raise click.UsageError("--trace is for simulated nodes of positron alone")
+    if not 0 <= trace < first.messages:
+        raise click.UsageError(f"--trace: there are messages 0 to {first.messages - 1}")
 
 
 def _refuse_unreal(values: dict[str, Any], compare: bool) -> None:
@@ -169,6 +187,14 @@ COLUMNS = (
     Column("events"),
 )
 
+TRACE_COLUMNS = (
+    Column("node", "NODE", str),
+    Column("from", "FROM", str),
+    Column("seconds", "AFTER", trip),
+    Column("hops", "HOP", str),
+    Column("by", "BY", str),
+)
+
 
 def _show(output: Output, outcomes: Sequence[Outcome], compare: bool) -> None:
     """One object or a list of them as JSON; else the table, and for a terminal the curve of each run."""
@@ -180,6 +206,11 @@ def _show(output: Output, outcomes: Sequence[Outcome], compare: bool) -> None:
         return
     rows = reports if output.json else [_flat(report) for report in reports]
     output.table({"runs": rows}, "runs", COLUMNS)
+    for report in reports if not output.json else ():
+        if "trace" in report:
+            if not output.terminal:
+                output.line("\t".join(column.field for column in TRACE_COLUMNS))
+            output.table(report, "trace", TRACE_COLUMNS)
     for outcome in outcomes if output.terminal else ():
         output.line(f"\n{outcome.scenario.protocol}: coverage by the time after publication")
         for at, share in curve(outcome):

@@ -15,6 +15,7 @@ from positron.simulation.latencies import lognormal
 from positron.simulation.network import TOPIC, Delivery, Log, Network, PositronNetwork, Published, Traffic
 from positron.simulation.rivals import BEHAVIOURS, RIVALS, RivalNetwork
 from positron.simulation.scenario import Scenario
+from positron.simulation.tracing import Step
 
 OWN = "positron"
 PROTOCOLS = (OWN, *RIVALS)
@@ -78,9 +79,16 @@ class _Rival:
         """None: the rivals, as they are modelled, charge nobody."""
         return None
 
+    def trace(self) -> list[Step] | None:
+        """None: their messages are not followed."""
+        return None
 
-def build(scenario: Scenario, progress: Callable[[float], None]) -> Network:
-    """The network of a scenario, formed and ready. ValueError if its protocol cannot do what it asks."""
+
+def build(scenario: Scenario, progress: Callable[[float], None], trace: int | None = None) -> Network:
+    """The network of a scenario, formed and ready; of positron's messages the one of the number `trace` is followed.
+
+    ValueError if its protocol cannot do what it asks.
+    """
     latency = lognormal(scenario.latency, scenario.sigma)
     if scenario.protocol == OWN:
         return PositronNetwork(
@@ -89,6 +97,7 @@ def build(scenario: Scenario, progress: Callable[[float], None]) -> Network:
             loss=scenario.loss,
             seed=scenario.seed,
             fanout=scenario.fanout,
+            trace=trace,
             progress=progress,
         )
     if scenario.protocol not in RIVALS:

@@ -19,6 +19,10 @@ class Numbered(Protocol):
         """Which node it is."""
 
 
+RETRANSMISSION = 0.2
+"""Seconds by which a lost chunk comes later, with all that follows it on its link: TCP's lowest timeout (RFC 6298
+implementations: 200 ms)."""
+
 Latency = Callable[[Numbered, Numbered, Random], float]
 """Seconds from one node to another."""
 

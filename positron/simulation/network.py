@@ -14,6 +14,7 @@ from positron.simulation.cheap import CheapSigner, cheap_verify
 from positron.simulation.checker import check
 from positron.simulation.faults import ACTS, Teased, Teaser, teased
 from positron.simulation.latencies import Latency
+from positron.simulation.tracing import Step, TracedWorld
 from positron.simulation.world import World, WorldNode
 
 FORMATION = 30.0
@@ -99,6 +100,9 @@ class Network(Protocol):
     def teased(self, nodes: Iterable[int]) -> Teased | None:
         """What these nodes made of teasers; None if there were none, or if the protocol keeps no account of them."""
 
+    def trace(self) -> list[Step] | None:
+        """The steps of the message that was followed, in the order of time; None if none was."""
+
 
 class PositronNetwork:
     """The real core, `nodes` times, formed from one bootstrap. Their applications ask for history: a node is owed
@@ -112,10 +116,14 @@ class PositronNetwork:
         loss: float,
         seed: int,
         fanout: int = 3,
+        trace: int | None = None,
         progress: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`progress` is told the virtual seconds that passed, while the network forms."""
-        self.world = World(seed, latency=latency, loss=loss, identity=CheapSigner, verify=cheap_verify)
+        """`progress` is told the virtual seconds that passed, while the network forms. The message of the number
+        `trace` is followed."""
+        world = World if trace is None else TracedWorld
+        self._trace = trace
+        self.world = world(seed, latency=latency, loss=loss, identity=CheapSigner, verify=cheap_verify)
         self.published: list[Published] = []
         self.deliveries: list[Delivery] = []
         self._said: dict[bytes, list[bytes]] = {}
@@ -147,6 +155,8 @@ class PositronNetwork:
 
     def _shared(self, record: EnvelopeKept) -> None:
         """One copy of an envelope is enough for all simulated disks."""
+        if isinstance(self.world, TracedWorld):
+            self.world.tracer.kept(record.id, record.raw)
         record.raw = self._raws.setdefault(record.id, record.raw)
 
     # ---------------------------------------------------------------------------------------------- what happens
@@ -164,6 +174,8 @@ class PositronNetwork:
         self._said.setdefault(author.node_id, []).append(payload)
         self._message_of[payload] = message
         self._payloads[payload] = payload
+        if isinstance(self.world, TracedWorld) and message == self._trace:
+            self.world.tracer.publish(author, payload)
         author.publish(TOPIC, payload)
         return message
 
@@ -236,3 +248,7 @@ class PositronNetwork:
     def teased(self, nodes: Iterable[int]) -> Teased | None:
         """What these nodes made of teasers; None without teasers."""
         return teased(self._teasers, [self.world.nodes[node] for node in nodes])
+
+    def trace(self) -> list[Step] | None:
+        """The steps of the message that was followed, in the order of time; None if none was."""
+        return self.world.tracer.steps if isinstance(self.world, TracedWorld) else None

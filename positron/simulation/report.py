@@ -10,14 +10,16 @@ from typing import Any, TextIO
 from positron.simulation.faults import Teased
 from positron.simulation.measure import Window
 from positron.simulation.running import Outcome
+from positron.simulation.tracing import Step
 
 CURVE_STEPS = 12
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The figures under the names that the command promises. `delivery` is a share, spans are in seconds; a figure
-    for which nothing was measured is None."""
+    for which nothing was measured is None. `trace` is there only if a message was followed."""
     found = outcome.measurement
+    traced = {} if outcome.trace is None else {"trace": [_step(step) for step in outcome.trace]}
     return {
         "seed": outcome.scenario.seed,
         "nodes": outcome.scenario.nodes,
@@ -39,6 +41,18 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "first_6s": _window(found.windows.get("first_6s")),
         "after_20s": _window(found.windows.get("after_20s")),
         "teasers": _teasers(outcome.teased),
+        **traced,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    """`by` is how it came: published, push, pull or sync."""
+    return {
+        "node": step.node,
+        "from": step.source,
+        "seconds": round(step.seconds, 6),
+        "hops": step.hops,
+        "by": step.way,
     }
 
 

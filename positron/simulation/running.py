@@ -15,11 +15,12 @@ from random import Random
 
 from attrs import frozen
 
-from positron.simulation.compared import build
+from positron.simulation.compared import OWN, build
 from positron.simulation.faults import Teased
 from positron.simulation.measure import Measurement, Outage, measure
 from positron.simulation.network import FORMATION, Network, Traffic
 from positron.simulation.scenario import DOWN, QUIET, SESSION, Scenario
+from positron.simulation.tracing import Step
 
 Progress = Callable[[float], None]
 """Told the share of a run that is played, 0 to 1, in virtual time."""
@@ -41,6 +42,7 @@ class Outcome:
     events: int | None
     wall_seconds: float
     teased: Teased | None = None
+    trace: list[Step] | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -56,7 +58,7 @@ class _Run:
         self.network = network
         self.rng = Random(scenario.seed)
         self.start = network.now + scenario.warm_up
-        self.first = round(scenario.warm_up * scenario.rate)
+        self.first = scenario.warm_up_messages
         self.spent = network.log().traffic
         self.outages: dict[int, list[Outage]] = {}
         self.healed: float | None = None
@@ -159,10 +161,17 @@ class _Run:
             progress((self.network.now - self.start + warm) / (length + warm))
 
 
-def simulate(scenario: Scenario, progress: Progress = lambda _share: None) -> Outcome:
-    """Play a scenario to its end. The same scenario gives the same outcome, but for `wall_seconds`."""
+def simulate(
+    scenario: Scenario, progress: Progress = lambda _share: None, trace: int | None = None
+) -> Outcome:
+    """Play a scenario to its end. The same scenario gives the same outcome, but for `wall_seconds`.
+
+    `trace` is the number of a message to follow, from 0 on without those of the warm-up; ValueError if there is none.
+    """
+    if trace is not None and (scenario.protocol != OWN or not 0 <= trace < scenario.messages):
+        raise ValueError(f"only messages 0 to {scenario.messages - 1} of {OWN} can be traced")
     with _no_collections():
-        return _simulated(scenario, progress)
+        return _simulated(scenario, progress, trace)
 
 
 @contextmanager
@@ -177,10 +186,11 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _simulated(scenario: Scenario, progress: Progress) -> Outcome:
+def _simulated(scenario: Scenario, progress: Progress, trace: int | None) -> Outcome:
     began = time.perf_counter()
     forming = FORMATION / (FORMATION + scenario.warm_up + scenario.duration + QUIET)
-    network = build(scenario, lambda seconds: progress(seconds / FORMATION * forming))
+    followed = None if trace is None else trace + scenario.warm_up_messages
+    network = build(scenario, lambda seconds: progress(seconds / FORMATION * forming), followed)
     run = _Run(scenario, network)
     run.play(lambda share: progress(forming + share * (1 - forming)))
     return _outcome(run, network, began)
@@ -210,4 +220,5 @@ def _outcome(run: _Run, network: Network, began: float) -> Outcome:
         events=log.events,
         wall_seconds=time.perf_counter() - began,
         teased=network.teased(sorted(owing)),
+        trace=network.trace(),
     )

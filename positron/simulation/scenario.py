@@ -101,6 +101,11 @@ class Scenario:
         return round(self.rate * self.duration)
 
     @property
+    def warm_up_messages(self) -> int:
+        """How many are published before those that are measured."""
+        return round(self.warm_up * self.rate)
+
+    @property
     def event(self) -> float | None:
         """When the first thing happens after which figures are taken anew: a crash, or nodes that turn malicious
         while others publish. Seconds after the first message; None if there is no such thing."""

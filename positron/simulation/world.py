@@ -21,14 +21,10 @@ from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
 from positron.core.swarm import Swarm
 from positron.simulation.kept import Kept
-from positron.simulation.latencies import Latency, steady
+from positron.simulation.latencies import RETRANSMISSION, Latency, steady
 
 EPOCH_WALL = 1_700_000_000.0
 """What the wall clock of a world says at its time 0."""
-
-RETRANSMISSION = 0.2
-"""Seconds by which a lost chunk comes later, with all that follows it on its link: TCP's lowest timeout (RFC 6298
-implementations: 200 ms)."""
 
 UNANSWERED = 5.0
 """Seconds after which a dial that nothing answers is given up (`positron.services.network.CONNECT_SECONDS`)."""
@@ -236,6 +232,8 @@ class WorldNode:
 class World:
     """All of it. `run(seconds)` plays; `nodes` are in the order they were made."""
 
+    node_kind: type[WorldNode] = WorldNode
+
     def __init__(
         self,
         seed: int,
@@ -270,7 +268,7 @@ class World:
         parameters.setdefault("port", 8888)
         host = f"10.{number >> 8 & 255}.{number & 255}.1"
         parameters.setdefault("advertise", (f"{host}:{parameters['port']}",))
-        node = WorldNode(self, number, Parameters(**parameters), skew)
+        node = self.node_kind(self, number, Parameters(**parameters), skew)
         self.nodes.append(node)
         if start:
             node.start()

@@ -95,6 +95,18 @@ class SimulateTests(SynchronousTestCase):
             "replay it with: positron simulate --nodes 6 --duration 1 --crash 0.2@0 --seed 9",
         )
 
+    def test_trace(self) -> None:
+        """The way of one message: its author and everybody else once, in a table or in the JSON."""
+        trace = self.command("--trace", "2", "--json").json()["trace"]
+        self.assertEqual({step["node"] for step in trace}, set(range(6)))
+        self.assertEqual(set(trace[0]), keys("node from seconds hops by"))
+        self.assertEqual((trace[0]["from"], trace[0]["by"]), (None, "published"))
+        lines = self.command("--trace", "2").lines
+        self.assertEqual(lines[2].split("\t"), ["node", "from", "seconds", "hops", "by"])
+        self.assertEqual(lines[4].split("\t")[:2], [str(trace[1]["node"]), str(trace[1]["from"])])
+        self.assertEqual(len(lines), 3 + 6)
+        self.assertIn("published", "".join(self.command("--trace", "2", terminal=True).lines))
+
     def test_csv(self) -> None:
         """Every arrival has a row."""
         path = self.mktemp()
@@ -176,6 +188,10 @@ class SimulateTests(SynchronousTestCase):
             ("--real", "--compare"),
             ("--real", "--protocol", "push"),
             ("--real", "--nodes", "51"),
+            ("--real", "--trace", "0"),
+            ("--compare", "--trace", "0"),
+            ("--protocol", "push", "--trace", "0"),
+            ("--trace", "5"),
         ):
             done = self.command(*flags)
             self.assertEqual((done.code, done.out), (2, ""), flags)

@@ -17,12 +17,10 @@ from typing import Any, NamedTuple
 
 from attrs import define, field
 
-from positron.simulation.latencies import Latency, lognormal
+from positron.simulation.latencies import RETRANSMISSION, Latency, lognormal
 
 FRAMING = 4 + 22
 """Bytes around every frame: its length, and a TLS 1.3 record (5 header, 1 content type, 16 tag)."""
-RETRANSMISSION = 0.2
-"""Seconds by which a lost chunk is late, as in the world."""
 OUTBOUND = 8
 """Links that each node opens to random nodes: positron's `out_peers`, so that all run over the same kind of graph."""
 MAX_LINKS = 50
