@@ -21,6 +21,9 @@ from positron.errors import MessageError
 ADDRESS_TAG = b"positron/address/1\0"
 VOUCH_TAG = b"positron/vouch/1\0"
 
+_SUBJECT = slice(SIGNATURE_SIZE + 3, SIGNATURE_SIZE + 3 + NODE_ID_SIZE)
+"""Where the body's first field lies, behind the heads of an array of four and of 32 bytes."""
+
 MAX_ADDRESSES = 8
 MAX_ADDRESS = 264
 SCORE_SCALE = 1_000_000
@@ -77,6 +80,12 @@ def read_address_record(raw: bytes, network_id: bytes, verify: Verify) -> Addres
     if not verify(node_id, ADDRESS_TAG + network_id + raw[SIGNATURE_SIZE:], raw[:SIGNATURE_SIZE]):
         raise MessageError("an address record with a bad signature")
     return AddressRecord(node_id, addresses, seq, time_ms, raw)
+
+
+def subject_of(raw: bytes) -> bytes:
+    """Whom an address record in its shortest form speaks of, at the price of a slice. A name to look up, no more:
+    nothing is read or verified, and of anything else it is just some bytes."""
+    return raw[_SUBJECT]
 
 
 def sign_trust_statement(

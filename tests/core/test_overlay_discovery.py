@@ -165,6 +165,34 @@ class AskingTests(SynchronousTestCase):
         self.assertEqual(link.state, CLOSING)
         self.assertEqual(len(node.book), 0)
 
+    def test_held_records_are_not_read_again(self) -> None:
+        """What is in the book byte for byte costs no signature; one bit more and it does, and its bearer goes."""
+        node = World().node(0, "9.9.9.9:9000")
+        link = node.link_by_hand(1, address="8.8.8.8:1")
+        held = records(node, 5)
+        node.run(node.overlay.introduced, link, held)
+        asked: list[bytes] = []
+        node.context.verify = lambda node_id, message, signature: (
+            asked.append(node_id) or verify(node_id, message, signature)
+        )
+        (news,) = records(node, 1, 500)
+        node.run(node.overlay.introduced, link, (*held, news))
+        self.assertEqual(asked, [id_of(500)])
+        self.assertEqual(len(node.book), 6)
+        node.hears(link, Peers((bytes([held[0][0] ^ 1]) + held[0][1:],)))
+        self.assertEqual(len(asked), 2)
+        self.assertEqual(link.state, CLOSING)
+
+    def test_held_record_of_the_sender_is_its_own(self) -> None:
+        """A peer that says again what we know of it answered no question."""
+        node = World().node(0, "9.9.9.9:9000")
+        link = node.link_by_hand(1, address="8.8.8.8:1")
+        own = records(node, 1, 1)
+        for _ in range(2):
+            node.hears(link, Peers(own))
+        node.hears(link, Peers(records(node, 3, 500)))
+        self.assertEqual(len(node.book), 4)
+
     def test_record_of_another_network(self) -> None:
         """It is a bad signature."""
         node = World().node(0, "9.9.9.9:9000")

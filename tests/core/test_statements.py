@@ -24,6 +24,7 @@ from positron.core.statements import (
     read_trust_statement,
     sign_address_record,
     sign_trust_statement,
+    subject_of,
 )
 from positron.errors import MessageError
 from tests.core.test_identity import malleated
@@ -102,6 +103,13 @@ class AddressRecordTests(SynchronousTestCase):
         self.assertTrue(len(full.raw) <= MAX_RECORD)
         for addresses in (("h",) * (MAX_ADDRESSES + 1), ("h" * (MAX_ADDRESS + 1),), ("",)):
             self.assert_refused(sign_address_record(ALICE, NETWORK, addresses, 1, NOW).raw)
+
+    def test_subject(self) -> None:
+        """Whom a record speaks of is found without reading it; of other bytes it is nobody."""
+        self.assertEqual(
+            subject_of(sign_address_record(ALICE, NETWORK, ("h:1",) * 8, U63, U63).raw), ALICE.node_id
+        )
+        self.assertEqual(subject_of(b"short"), b"")
 
     def test_no_addresses(self) -> None:
         """A node that is nowhere to be dialled may say so."""

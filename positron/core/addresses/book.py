@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from positron.core.addresses.hosts import (
     group_of,
@@ -22,7 +22,7 @@ from positron.core.addresses.hosts import (
 from positron.core.context import Context
 from positron.core.identity import to_text
 from positron.core.records import PeerForgotten, PeerKept, StateKept
-from positron.core.statements import MAX_ADDRESSES, AddressRecord
+from positron.core.statements import MAX_ADDRESSES, AddressRecord, subject_of
 
 MAX_RECORDS = 8192
 MAX_IN_GROUP = 32
@@ -50,11 +50,19 @@ class Entry:
     group: str
     retry_at: float = float("-inf")
     failed_at: float = float("-inf")
+    node_id: bytes = field(init=False)
+    """Whose entry it is."""
+    reach: int = field(init=False)
+    """How far the furthest of its addresses reaches (`reach_of`)."""
 
-    @property
-    def node_id(self) -> bytes:
-        """Whose entry it is."""
-        return self.kept.node_id
+    def __attrs_post_init__(self) -> None:
+        self.node_id = self.kept.node_id
+        self.found_at(self.kept.addresses)
+
+    def found_at(self, addresses: tuple[str, ...]) -> None:
+        """It has these addresses, at least one, from now on."""
+        self.kept.addresses = addresses
+        self.reach = min(map(reach_of, addresses))
 
     @property
     def address(self) -> str:
@@ -91,6 +99,11 @@ class AddressBook:
     def get(self, node_id: bytes) -> Entry | None:
         """What is known of this node."""
         return self._entries.get(node_id)
+
+    def holds(self, raw: bytes) -> bool:
+        """Whether this signed record is in the book, byte for byte: then it was verified, and tells nothing new."""
+        entry = self._entries.get(subject_of(raw))
+        return entry is not None and entry.kept.record == raw
 
     def groups(self) -> list[str]:
         """Every network group that has an entry."""
@@ -131,10 +144,10 @@ class AddressBook:
         """
         if record.node_id == self._context.me.node_id:
             return False
-        addresses = self._usable(record.addresses, source)
         entry = self._entries.get(record.node_id)
         if entry is not None and record.seq <= entry.kept.record_seq:
             return False
+        addresses = self._usable(record.addresses, source)
         if not addresses or record.time_ms < self._context.wall_ms - STALE_SECONDS * 1000:
             return False
         if entry is not None:
@@ -169,7 +182,8 @@ class AddressBook:
         if addresses != kept.addresses:
             kept.failures = 0
             entry.retry_at = float("-inf")
-        kept.record, kept.record_seq, kept.addresses = record.raw, record.seq, addresses
+        kept.record, kept.record_seq = record.raw, record.seq
+        entry.found_at(addresses)
         self._keep(entry)
         return True
 
@@ -185,7 +199,7 @@ class AddressBook:
                 return
         kept = entry.kept
         self._leave(self._sources, kept.source_group, node_id)
-        kept.addresses = tuple(dict.fromkeys((address, *kept.addresses)))[:MAX_ADDRESSES]
+        entry.found_at(tuple(dict.fromkeys((address, *kept.addresses)))[:MAX_ADDRESSES])
         kept.tried, kept.failures, kept.last_seen = True, 0, self._context.wall
         entry.retry_at = entry.failed_at = float("-inf")
         self.contested.pop(node_id, None)
@@ -266,10 +280,10 @@ class AddressBook:
         usable = [
             entry.kept.record
             for entry in self._entries.values()
-            if entry.kept.record
+            if entry.reach <= reach
+            and entry.kept.record
             and entry.kept.failures < FAILURES_TO_YIELD
             and entry.node_id != asker
-            and any(reach_of(text) <= reach for text in entry.kept.addresses)
         ]
         if len(usable) <= count:
             return usable

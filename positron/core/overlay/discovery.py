@@ -20,6 +20,7 @@ from positron.core.statements import (
     AddressRecord,
     read_address_record,
     sign_address_record,
+    subject_of,
 )
 
 MAX_SAMPLE = 100
@@ -176,20 +177,19 @@ class Discovery:
         if not known.pending and (len(message.records) != 1 or not known.unasked.take(1, self._context.now)):
             self._context.count("peers_unasked")
             return 0
-        records = [self._read(raw) for raw in message.records]
-        own = len(records) == 1 and records[0].node_id == link.node_id
-        if not own:
+        news = self._news(message.records)
+        if not self._is_own(link, message.records, news):
             if not known.pending:
                 self._context.count("peers_unasked")
                 return 0
             known.pending -= 1
-        return sum(self._book.learn(record, link.address) for record in records)
+        return sum(self._book.learn(record, link.address) for record in news)
 
     def introduced(self, link: Link, records: tuple[bytes, ...]) -> int:
         """Records that came with a refusal, or with PRUNE; how many told something new. `MessageError` as above."""
         if not self._enabled:
             return 0
-        return sum(self._book.learn(self._read(raw), link.address) for raw in records)
+        return sum(self._book.learn(record, link.address) for record in self._news(records))
 
     def others(self, link: Link) -> tuple[bytes, ...]:
         """Records of others for one whom we refuse."""
@@ -197,15 +197,18 @@ class Discovery:
             return ()
         return tuple(self._book.sample(MAX_REFUSAL_SAMPLE, link.node_id, link.address))
 
-    def _read(self, raw: bytes) -> AddressRecord:
-        def verify(node_id: bytes, message: bytes, signature: bytes) -> bool:
-            # Most of what peers tell is in the book already, byte for byte, and was verified when it came.
-            entry = self._book.get(node_id)
-            if entry is not None and entry.kept.record == raw:
-                return True
-            return self._context.verify(node_id, message, signature)
+    def _news(self, records: tuple[bytes, ...]) -> list[AddressRecord]:
+        """Those that are not in the book, verified. Most of what peers tell is in it, byte for byte."""
+        context, holds = self._context, self._book.holds
+        return [
+            read_address_record(raw, context.network_id, context.verify) for raw in records if not holds(raw)
+        ]
 
-        return read_address_record(raw, self._context.network_id, verify)
+    def _is_own(self, link: Link, records: tuple[bytes, ...], news: list[AddressRecord]) -> bool:
+        """Whether this is the one record of the sender itself."""
+        if len(records) != 1:
+            return False
+        return (news[0].node_id if news else subject_of(records[0])) == link.node_id
 
     def forget(self, link: Link) -> None:
         """This link is down."""

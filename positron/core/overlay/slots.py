@@ -240,7 +240,8 @@ class Slots:
         due = min(self._call_bootstraps(few), self._call_lost())
         if self._enabled:
             due = min(due, self._fill(few), self._feel(), self._rerank(), self._trim())
-        self.deadline = min(self.deadline, due)  # a link that was ended meanwhile may want the next look at once
+        # A link that was ended meanwhile may want the next look at once.
+        self.deadline = min(self.deadline, due)
 
     def _find_busy(self) -> None:
         """Who is linked, or is about to be, and so is not dialled."""
