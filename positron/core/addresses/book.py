@@ -8,16 +8,16 @@ yields only when its last three dials failed or nobody heard of it for 30 days.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, fields
 
 from positron.core.addresses.hosts import (
     group_of,
     is_dialable,
-    join_address,
     parse_bootstrap,
+    place_of,
     reach_of,
-    split_address,
 )
 from positron.core.context import Context
 from positron.core.identity import to_text
@@ -37,6 +37,9 @@ LOWEST_LEARNED_PORT = 1024
 """Ports below belong to services that are no nodes; they are dialled only when our operator says so (T23)."""
 
 ANCHORS = "anchors"
+
+_values = attrgetter(*(each.name for each in fields(PeerKept)))
+"""The fields of a record in order: copied so, it takes a fifth of the time that `evolve` takes."""
 
 
 @define(eq=False)
@@ -81,6 +84,8 @@ class AddressBook:
         self._entries: dict[bytes, Entry] = {}
         self._groups: dict[str, dict[bytes, None]] = {}
         self._sources: dict[str, dict[bytes, None]] = {}
+        self._tellable: tuple[dict[bytes, bytes], ...] = ({}, {}, {})
+        """The records that others may be told of, by node id: one table for each reach."""
         self._dials: dict[str, float] = {}
         self.contested: dict[bytes, None] = {}
         """Untested entries that stood in a newcomer's way: the next to be tested, at most 64."""
@@ -126,6 +131,7 @@ class AddressBook:
             entry = Entry(evolve(kept, addresses=addresses, failures=0), group_of(addresses[0]))
             if len(self) < MAX_RECORDS and self._has_room(entry):
                 self._insert(entry)
+                self._tell(entry)
         for item in (state or {}).get(ANCHORS, "").split(","):
             try:
                 node_id, address = parse_bootstrap(item)
@@ -166,11 +172,9 @@ class AddressBook:
         reach = reach_of(source)
         found: dict[str, None] = {}
         for text in addresses:
-            if not is_dialable(text):
-                continue
-            host, port = split_address(text)
-            if port >= LOWEST_LEARNED_PORT and reach_of(host) <= reach:
-                found[join_address(host, port)] = None
+            place = place_of(text)
+            if place is not None and place.port >= LOWEST_LEARNED_PORT and place.reach <= reach:
+                found[place.address] = None
         return tuple(found)
 
     def _update(self, entry: Entry, addresses: tuple[str, ...], record: AddressRecord) -> bool:
@@ -276,18 +280,13 @@ class AddressBook:
 
     def sample(self, count: int, asker: bytes, address: str) -> list[bytes]:
         """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of."""
-        reach = reach_of(address)
-        usable = [
-            entry.kept.record
-            for entry in self._entries.values()
-            if entry.reach <= reach
-            and entry.kept.record
-            and entry.kept.failures < FAILURES_TO_YIELD
-            and entry.node_id != asker
-        ]
-        if len(usable) <= count:
-            return usable
-        return self._context.rng.sample(usable, count)
+        tables = self._tellable[: reach_of(address) + 1]
+        found = [record for table in tables for record in table.values()]
+        if len(found) > count:  # one more, for the asker's own may be among them
+            found = self._context.rng.sample(found, min(count + 1, len(found)))
+        entry = self._entries.get(asker)
+        own = entry.kept.record if entry is not None else b""
+        return [record for record in found if record != own][:count]
 
     # ------------------------------------------------------------------------------------------------- quotas
 
@@ -354,6 +353,7 @@ class AddressBook:
         del self._entries[entry.node_id]
         self._leave(self._groups, entry.group, entry.node_id)
         self._leave(self._sources, entry.kept.source_group, entry.node_id)
+        self._untell(entry)
         self.contested.pop(entry.node_id, None)
         self._context.remember(PeerForgotten(entry.node_id))
 
@@ -380,4 +380,15 @@ class AddressBook:
             table.pop(key, None)
 
     def _keep(self, entry: Entry) -> None:
-        self._context.remember(evolve(entry.kept))
+        """It changed: hand a copy to the store, and tell others of it or no longer."""
+        self._tell(entry)
+        self._context.remember(PeerKept(*_values(entry.kept)))
+
+    def _tell(self, entry: Entry) -> None:
+        self._untell(entry)
+        if entry.kept.record and entry.kept.failures < FAILURES_TO_YIELD:
+            self._tellable[entry.reach][entry.node_id] = entry.kept.record
+
+    def _untell(self, entry: Entry) -> None:
+        for table in self._tellable:
+            table.pop(entry.node_id, None)

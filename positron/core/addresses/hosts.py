@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
 
 from positron.core.identity import from_text
 
@@ -111,16 +112,33 @@ def reach_of(host_or_address: str) -> int:
     return _reach(host_of(host_or_address))
 
 
+class Place(NamedTuple):
+    """An address that a link can be opened to: in its one form, its port, and how far it reaches."""
+
+    address: str
+    port: int
+    reach: int
+
+
 @lru_cache(maxsize=16384)
-def is_dialable(text: str) -> bool:
-    """Whether `text` is an address that a link can be opened to: no port 0, no multicast, broadcast or wildcard."""
+def place_of(text: str) -> Place | None:
+    """The place that `text` names, None if no link can be opened to it: see `is_dialable`."""
     try:
         host, port = split_address(text)
     except ValueError:
-        return False
-    address = _ip(host)
-    if port == 0:
-        return False
+        return None
+    if port == 0 or not _is_host(_ip(host)):
+        return None
+    return Place(join_address(host, port), port, _reach(host))
+
+
+def is_dialable(text: str) -> bool:
+    """Whether `text` is an address that a link can be opened to: no port 0, no multicast, broadcast or wildcard."""
+    return place_of(text) is not None
+
+
+def _is_host(address: IPv4Address | IPv6Address | None) -> bool:
+    """Whether it is one host's, as a name is."""
     if address is None:
         return True
     if address.is_multicast or address.is_unspecified:

@@ -65,16 +65,14 @@ class Admission:
         full = len(self._context.links) >= self._context.parameters.max_peers
         if len(inbound) < self.inbound_limit and not full:
             return None
-        worst = min([newcomer, *inbound], key=self._first_hand)
-        if self._first_hand(worst) < DOUBTFUL:
+        first_hand, wall = self._trust.first_hand, self._context.wall
+        worst = min([newcomer, *inbound], key=lambda link: first_hand(link.node_id, wall))
+        if first_hand(worst.node_id, wall) < DOUBTFUL:
             return worst
         candidates = [*self._unprotected(inbound), newcomer]
         sizes = Counter(link.group for link in candidates)
         largest = max(sizes.values())
         return next(link for link in reversed(candidates) if sizes[link.group] == largest)
-
-    def _first_hand(self, link: Link) -> float:
-        return self._trust.first_hand(link.node_id, self._context.wall)
 
     def _unprotected(self, inbound: list[Link]) -> list[Link]:
         """Those that age, nearness and usefulness do not protect, oldest first.

@@ -82,13 +82,13 @@ class Liveness:
         """Ping, suspect and give up, where a look is due."""
         now = self._context.now
         self.loop_late(now - self.deadline)
-        due = [number for number, at in self._looks.items() if at - now <= LOOK_AHEAD]
-        self._find_suspects(due)
+        self._find_suspects([number for number, at in self._looks.items() if now >= at])
         if self._suspects or self._doubted:
             self._doubt_ourselves()
         factor = DOUBT_FACTOR if self.self_suspicion else 1.0
-        if factor < self._factor:  # who had twice the time has it no longer
-            due = list(self._looks)
+        # At the end of a doubt, who had twice the time has it no longer.
+        until = now + LOOK_AHEAD if factor >= self._factor else inf
+        due = [number for number, at in self._looks.items() if at <= until]
         self._factor = factor
         for number in due:
             if number in self._looks:

@@ -152,7 +152,8 @@ class Score:
 
     def at(self, wall: float) -> int:
         """The score at `wall`, in millionths."""
-        return decayed(self.value, self.baseline, wall - self.time)
+        value = self.value
+        return value if value == self.baseline else decayed(value, self.baseline, wall - self.time)
 
     def uptime(self, wall: float) -> float:
         """Seconds linked to it since this node started."""
