@@ -104,7 +104,9 @@ class Overlay(Facts):
             self._end(link, "leaving", abort=True)
         else:
             self._greeting.begin(link, self._discovery.addresses)
-        self._wake()
+        if link.outbound:
+            self._wake()
+        self._reckon()
 
     def disconnected(self, event: events.Disconnected) -> None:
         """A channel is gone."""
@@ -112,7 +114,7 @@ class Overlay(Facts):
         self._draining.pop(event.link, None)
         if link is not None and link.state != CLOSING:
             self._forget(link, event.reason, broken=True)
-        self._wake()
+            self._wake()
 
     def dial_failed(self, event: events.DialFailed) -> None:
         """A dial came to nothing."""
@@ -143,13 +145,13 @@ class Overlay(Facts):
                 self._end(link, "idle", goodbye="idle")
             else:
                 self._greeting.answer(link)
-        self._wake()
+        self._reckon()
 
     def welcome(self, link: Link, message: Welcome) -> None:
         """The other side's WELCOME."""
         if link.state != CLOSING:
             self._greeting.welcome(link, message)
-            self._wake()
+            self._reckon()
 
     def goodbye(self, link: Link, message: Goodbye) -> None:
         """The other side ends the link, and says why."""
@@ -177,12 +179,12 @@ class Overlay(Facts):
     def peers(self, link: Link, message: Peers) -> None:
         """A peer tells of itself, or answers with others."""
         if self._discovery.peers(link, message):
-            self._wake()
+            self._told()
 
     def introduced(self, link: Link, records: tuple[bytes, ...]) -> None:
         """Records of others that came with another message (PRUNE)."""
         if self._discovery.introduced(link, records):
-            self._wake()
+            self._told()
 
     # ----------------------------------------------------------------------------------------------- verdicts
 
@@ -260,6 +262,11 @@ class Overlay(Facts):
                 del self._draining[number]
                 self._context.hang_up(self._context.links.all[number], "duplicate")
         self._drained_at = min(self._draining.values(), default=inf)
+
+    def _told(self) -> None:
+        """The book has news: a reason to dial if there is room."""
+        if self._slots.has_room():
+            self._wake()
 
     def _wake(self) -> None:
         """Something changed that may be a reason to dial."""

@@ -220,7 +220,8 @@ class Slots:
         standing = sum(1 for link in links if not self.is_feeler(link))
         return standing + sum(1 for attempt in self.dialling.values() if attempt.purpose != FEELER)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether another link may be dialled for a slot."""
         full = len(self._context.links) >= self._context.parameters.max_peers
         return not full and self._outbound() < self._admission.outbound_limit
 
@@ -268,7 +269,7 @@ class Slots:
         """All at start; later when links are too few or the list is all there is."""
         due = inf
         for item in self.bootstraps.unlinked():
-            wanted = not item.dialled or not self._enabled or (few and self._has_room())
+            wanted = not item.dialled or not self._enabled or (few and self.has_room())
             if not wanted or item.address in self.dialling or item.node_id in self._busy:
                 continue
             at = self.bootstraps.due(item)
@@ -294,7 +295,7 @@ class Slots:
 
     def _fill(self, few: bool) -> float:
         """Give every free slot a node."""
-        while self._is_free() and self._has_room():
+        while self._is_free() and self.has_room():
             slot = next(
                 (slot for slot in self._slots if slot.link is None and not self._is_awaited(slot)), None
             )
@@ -345,7 +346,7 @@ class Slots:
         for slot in ranked:
             if now >= slot.reseed_at:
                 slot.seed, slot.reseed_at = self._draw_seed(), now + RESEED_SECONDS
-        if ranked and self._is_free() and not self._has_room():
+        if ranked and self._is_free() and not self.has_room():
             self._challenge(self._context.rng.choice(ranked))
         return self._rerank_at
 
