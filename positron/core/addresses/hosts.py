@@ -69,6 +69,7 @@ def parse_bootstrap(text: str) -> tuple[bytes | None, str]:
     return (from_text(pin) if at else None), join_address(host, port)
 
 
+@lru_cache(maxsize=16384)
 def host_of(host_or_address: str) -> str:
     """The host of an address; a bare host, or what is neither, as it is."""
     if _ip(host_or_address) is not None:
