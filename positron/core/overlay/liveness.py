@@ -25,7 +25,7 @@ DOUBT_SPREAD = 5.0
 """Links whose last words are at most this far apart (seconds) fell silent at once."""
 
 LATE_LOOP = 1.0
-LOOK_AHEAD = 2.0
+LOOK_AHEAD = 1.0
 """Seconds: a link whose look is due so soon is looked at with those that are due, for most have spoken since."""
 
 
@@ -82,13 +82,13 @@ class Liveness:
         """Ping, suspect and give up, where a look is due."""
         now = self._context.now
         self.loop_late(now - self.deadline)
-        self._find_suspects([number for number, at in self._looks.items() if now >= at])
+        due = [number for number, at in self._looks.items() if at - now <= LOOK_AHEAD]
+        self._find_suspects([number for number in due if self._looks[number] <= now])
         if self._suspects or self._doubted:
             self._doubt_ourselves()
         factor = DOUBT_FACTOR if self.self_suspicion else 1.0
-        # At the end of a doubt, who had twice the time has it no longer.
-        until = now + LOOK_AHEAD if factor >= self._factor else inf
-        due = [number for number, at in self._looks.items() if at <= until]
+        if factor < self._factor:  # who had twice the time has it no longer
+            due = list(self._looks)
         self._factor = factor
         for number in due:
             if number in self._looks:

@@ -216,9 +216,14 @@ class Slots:
 
     def _outbound(self) -> int:
         """Outbound links, up or on the way, feelers aside."""
-        links = (link for link in self._context.links.all.values() if link.outbound and link.state != CLOSING)
-        standing = sum(1 for link in links if not self.is_feeler(link))
-        return standing + sum(1 for attempt in self.dialling.values() if attempt.purpose != FEELER)
+        count = 0
+        for link in self._context.links.all.values():
+            if link.outbound and link.state != CLOSING and not self.is_feeler(link):
+                count += 1
+        for attempt in self.dialling.values():
+            if attempt.purpose != FEELER:
+                count += 1
+        return count
 
     def has_room(self) -> bool:
         """Whether another link may be dialled for a slot."""
