@@ -339,6 +339,36 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual(len(found), 28)
         self.assertEqual(len(set(book.sample(10, id_of(1), "7.7.7.7:1"))), 10)
 
+    def test_sample_is_up_to_date(self) -> None:
+        """The newest record of each, not of who was forgotten, and again of who answers again."""
+        _context, book = new_book()
+        for number in (1, 2, 3):
+            book.learn(record(number, f"8.{number}.1.1:9000"), f"{number}.9.9.9:1")
+        newer = record(1, "8.1.1.2:9000", seq=2)
+        book.learn(newer, "1.9.9.9:1")
+        book.forget(id_of(2))
+        for _ in range(3):
+            book.failed(id_of(3), 1.0)
+        self.assertEqual(book.sample(100, id_of(9), "7.7.7.7:1"), [newer.raw])
+        book.proven(id_of(3), "8.3.1.1:9000")
+        self.assertEqual(len(book.sample(100, id_of(9), "7.7.7.7:1")), 2)
+
+    def test_sample_of_what_was_kept(self) -> None:
+        """What the store gave back is told like what was learned."""
+        context, book = new_book()
+        book.learn(record(1, "8.1.1.1:9000"), "1.9.9.9:1")
+        _context, later = new_book()
+        later.load(kept(context).values())
+        self.assertEqual(later.sample(100, id_of(9), "7.7.7.7:1"), [record(1, "8.1.1.1:9000").raw])
+
+    def test_a_record_told_abroad_moves_home(self) -> None:
+        """With its addresses changes whom it is told to."""
+        _context, book = new_book()
+        book.learn(record(1, "8.1.1.1:9000"), "192.168.0.2:1")
+        book.learn(record(1, "192.168.0.1:9000", seq=2), "192.168.0.2:1")
+        self.assertEqual(book.sample(100, id_of(9), "7.7.7.7:1"), [])
+        self.assertEqual(len(book.sample(100, id_of(9), "192.168.0.9:1")), 1)
+
     def test_private_addresses_stay_at_home(self) -> None:
         """A peer on the internet is not told of nodes that it cannot reach."""
         _context, book = new_book()

@@ -172,6 +172,20 @@ class DoubtTests(SynchronousTestCase):
         self.assertFalse(hub.overlay.self_suspicion)
         self.assertEqual(len(hub.peers), 2)
 
+    def test_the_end_of_doubt_is_the_end_of_patience(self) -> None:
+        """Who was silent for too long, if it were not for the doubt, is gone with it and not at the next PING."""
+        world = World()
+        node = world.node(1, HUB)
+        for number in range(4):
+            node.link_by_hand(number + 5, number=number, address=f"127.0.1.{number}:4")
+            world.advance(0.5)
+        world.advance(20.4)
+        self.assertTrue(node.overlay.self_suspicion)
+        self.assertEqual(len(node.peers), 4)
+        world.advance(0.2)
+        self.assertFalse(node.overlay.self_suspicion)
+        self.assertEqual(node.peers, set())
+
     def test_too_few_links_for_doubt(self) -> None:
         """With three links, or with less than half silent, there is no doubt and no delay."""
         for links, silent in ((3, 2), (5, 2), (3, 3)):
