@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from positron.simulation.scenario import Scenario
 
 PROTOCOLS = ("positron", "push", "gossipsub", "gossipsub6", "plumtree")
-BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging")
+BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging", "lying")
 
 
 class Share(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
@@ -52,6 +52,37 @@ class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         if not 0 <= seconds < float("inf"):
             self.fail(f"{text!r} is not a duration (such as 50ms, 20s or 2m)", param, ctx)
         return seconds
+
+
+class Links(Span):
+    """A rule of latencies: a time span (the median), `regional`, or `@` and a file's name."""
+
+    name = "SPAN|regional|@FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Seconds, or the rule as it is."""
+        if isinstance(value, str) and (value == "regional" or value.startswith("@")):
+            return value
+        return super().convert(value, param, ctx)
+
+
+class Bandwidth(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
+    """Bits a second: 20mbit, 512kbit, 1gbit or a plain number."""
+
+    name = "bandwidth"
+    units = (("kbit", 1e3), ("mbit", 1e6), ("gbit", 1e9), ("bit", 1.0))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Bits a second, not negative."""
+        text = str(value)
+        unit, factor = next(((unit, by) for unit, by in self.units if text.endswith(unit)), ("", 1.0))
+        try:
+            bits = float(text.removesuffix(unit)) * factor
+        except ValueError:
+            bits = -1.0
+        if not 0 <= bits < float("inf"):
+            self.fail(f"{text!r} is not a bandwidth (such as 20mbit or 512kbit)", param, ctx)
+        return bits
 
 
 class Parts(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
@@ -99,8 +130,20 @@ OPTIONS = (
         "--warm-up", type=Span(), default=0.0, help="How long they publish before, unmeasured. [0s]"
     ),
     click.option("--size", default=1200, show_default=True, help="Bytes of a payload."),
-    click.option("--latency", type=Span(), default=0.05, help="Median of the links, lognormal. [50ms]"),
+    click.option(
+        "--latency",
+        type=Links(),
+        metavar=Links.name,
+        default=0.05,
+        help="Median of the links, lognormal; or five regions; or a matrix in ms. [50ms]",
+    ),
     click.option("--sigma", default=0.5, show_default=True, help="How far latencies spread."),
+    click.option(
+        "--bandwidth", type=Bandwidth(), default=0.0, help="Of a node's uplink, such as 20mbit. [0: no limit]"
+    ),
+    click.option(
+        "--skew", type=Span(), default=0.0, help="Clocks are off by as much, this way or that. [0s]"
+    ),
     click.option("--loss", type=Share(), default=0.0, help="Share of chunks that come 200 ms late. [0]"),
     _several("--crash", CRASH, "So many go dark, at once."),
     _several("--partition", PARTITION, "Two halves, cut apart."),
@@ -130,7 +173,7 @@ def scenario_of(values: dict[str, Any]) -> Scenario:
     try:
         scenario = Scenario(**values)
         refuse(scenario)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     return scenario
 

@@ -7,11 +7,12 @@ that a difference between two rows of a table is one between protocols.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from random import Random
 
 from positron.core.envelope import HEADER_SIZE
 from positron.core.identity import SIGNATURE_SIZE
 from positron.simulation.faults import Teased
-from positron.simulation.latencies import lognormal
+from positron.simulation.latencies import from_file, latency_of
 from positron.simulation.network import TOPIC, Delivery, Log, Network, PositronNetwork, Published, Traffic
 from positron.simulation.rivals import BEHAVIOURS, RIVALS, RivalNetwork
 from positron.simulation.scenario import Scenario
@@ -89,7 +90,7 @@ def build(scenario: Scenario, progress: Callable[[float], None], trace: int | No
 
     ValueError if its protocol cannot do what it asks.
     """
-    latency = lognormal(scenario.latency, scenario.sigma)
+    latency = latency_of(scenario.latency, scenario.sigma, scenario.seed)
     if scenario.protocol == OWN:
         return PositronNetwork(
             nodes=scenario.nodes,
@@ -97,18 +98,34 @@ def build(scenario: Scenario, progress: Callable[[float], None], trace: int | No
             loss=scenario.loss,
             seed=scenario.seed,
             fanout=scenario.fanout,
+            bandwidth=scenario.bandwidth,
+            skew=scenario.skew,
+            born={
+                one.behaviour: nodes
+                for one, nodes in zip(scenario.malicious, scenario.cast(Random(scenario.seed)), strict=True)
+                if one.is_from_birth
+            },
             trace=trace,
             progress=progress,
         )
     if scenario.protocol not in RIVALS:
         raise ValueError(f"a protocol is one of {', '.join(PROTOCOLS)}")
     refuse(scenario)
-    rival = RIVALS[scenario.protocol]
-    return _Rival(rival(nodes=scenario.nodes, latency=latency, loss=scenario.loss, seed=scenario.seed))
+    rival = RIVALS[scenario.protocol](
+        nodes=scenario.nodes,
+        latency=latency,
+        loss=scenario.loss,
+        bandwidth=scenario.bandwidth,
+        seed=scenario.seed,
+    )
+    return _Rival(rival)
 
 
 def refuse(scenario: Scenario) -> None:
-    """ValueError if its protocol is not modelled with the behaviour that the scenario asks for."""
+    """ValueError if its protocol is not modelled with the behaviour that the scenario asks for, or the file of its
+    latencies holds none; OSError if that cannot be read."""
+    if isinstance(scenario.latency, str) and scenario.latency.startswith("@"):
+        from_file(scenario.latency[1:])
     for malicious in scenario.malicious if scenario.protocol != OWN else ():
         if malicious.behaviour not in {*BEHAVIOURS, "turning"}:
             raise ValueError(f"the rivals know no {malicious.behaviour!r} nodes")

@@ -6,24 +6,28 @@ any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
 from positron.core import messages
 from positron.core.envelope import Sealer, network_id_of
 from positron.core.gossip.spread import IGNORED_BELOW, split_ids
-from positron.core.identity import to_text
+from positron.core.identity import Signer, to_text
 from positron.core.notices import TrustChanged
-from positron.simulation.world import WorldNode
+from positron.core.statements import sign_address_record
+from positron.simulation.world import EPOCH_WALL, WorldNode
 
 FLOOD_IDS, FLOOD_EVERY = 64, 0.2
 """A flooder announces so many made-up ids on each of its links, so often (seconds)."""
 
+LIES, MADE_UP = 50, 100_000
+"""A liar tells of so many fellows and of as many nodes that do not exist, out of so many that it made up."""
+
 RELAYED = frozenset({messages.PUSH_TAG, messages.Have.TAG, messages.Miss.TAG, messages.Sync.TAG})
 
 
-def silent(node: WorldNode) -> None:
+def silent(node: WorldNode, _fellows: Sequence[WorldNode]) -> None:
     """From now on it says nothing of anybody's messages: greets, pings and asks only."""
     node.tamper = lambda _to, frame: None if frame[0] in RELAYED else frame
 
@@ -32,7 +36,7 @@ class Teaser:
     """A node that announces what it would push, once to each peer, and never delivers. It counts the promises that
     it broke to each peer (by number) until that peer ignored it: answers to a WANT that it kept back."""
 
-    def __init__(self, node: WorldNode) -> None:
+    def __init__(self, node: WorldNode, _fellows: Sequence[WorldNode] = ()) -> None:
         self.node = node
         self.broken: dict[int, int] = {}
         self._sealer = Sealer(network_id_of(node.parameters.network))
@@ -103,14 +107,14 @@ def teased(teasers: Iterable[Teaser], observers: Iterable[WorldNode]) -> Teased 
     )
 
 
-def forging(node: WorldNode) -> None:
+def forging(node: WorldNode, _fellows: Sequence[WorldNode]) -> None:
     """From now on everything it relays has a broken signature."""
     node.tamper = lambda _to, frame: (
         frame[:-1] + bytes([frame[-1] ^ 1]) if frame[0] == messages.PUSH_TAG else frame
     )
 
 
-def flooding(node: WorldNode) -> None:
+def flooding(node: WorldNode, _fellows: Sequence[WorldNode]) -> None:
     """From now on it announces ids of nothing on all its links, besides working as it should."""
     world = node.world
 
@@ -123,10 +127,45 @@ def flooding(node: WorldNode) -> None:
     flood()
 
 
-ACTS: dict[str, Callable[[WorldNode], object]] = {
+class Liar:
+    """A node that answers who asks it for peers with records of its fellow liars, and of nodes that do not exist: half
+    of those at addresses of nothing, half at those of other nodes. It says the truth of itself, and relays."""
+
+    def __init__(self, node: WorldNode, fellows: Sequence[WorldNode]) -> None:
+        self._node = node
+        self._fellows = fellows
+        self._network = network_id_of(node.parameters.network)
+        node.tamper = self._lie
+
+    def _lie(self, _to: WorldNode, frame: bytes) -> bytes:
+        if frame[0] != messages.Peers.TAG:
+            return frame
+        told = messages.decode(frame)
+        assert isinstance(told, messages.Peers)
+        if len(told.records) == 1 and self._node.node_id in told.records[0]:
+            return frame
+        rng, world = self._node.world.rng, self._node.world
+        fellows = [one for one in self._fellows if one is not self._node]
+        records = [
+            self._record(one.identity, one.address) for one in rng.sample(fellows, min(len(fellows), LIES))
+        ]
+        for made_up in rng.sample(range(MADE_UP), LIES):
+            address = f"10.{rng.randrange(200, 256)}.{rng.randrange(256)}.1:8888"
+            if made_up % 2:
+                address = rng.choice(world.nodes).address
+            records.append(self._record(world.identity(MADE_UP * self._node.number + made_up), address))
+        return messages.encode(messages.Peers(tuple(records)))
+
+    def _record(self, subject: Signer, address: str) -> bytes:
+        wall_ms = int((EPOCH_WALL + self._node.world.now) * 1000)
+        return sign_address_record(subject, self._network, (address,), wall_ms, wall_ms).raw
+
+
+ACTS: dict[str, Callable[[WorldNode, Sequence[WorldNode]], object]] = {
     "silent": silent,
     "teasing": Teaser,
     "forging": forging,
     "flooding": flooding,
+    "lying": Liar,
 }
-"""What makes a node behave like that, by the name of the behaviour."""
+"""What makes a node behave like that, by the name of the behaviour; it is told of all who do (the list grows)."""

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+from typing import Any, NamedTuple, Protocol
 
 from positron.core import events, messages
 from positron.core.records import EnvelopeKept
@@ -14,6 +15,7 @@ from positron.simulation.cheap import CheapSigner, cheap_verify
 from positron.simulation.checker import check
 from positron.simulation.faults import ACTS, Teased, Teaser, teased
 from positron.simulation.latencies import Latency
+from positron.simulation.narrow import NarrowWorld
 from positron.simulation.tracing import Step, TracedWorld
 from positron.simulation.world import World, WorldNode
 
@@ -54,13 +56,15 @@ class Traffic(NamedTuple):
 
 class Log(NamedTuple):
     """What a run left behind. `events` counts what was handled, the formation's included; `bridged` is when, after the
-    last heal, the first link stood between two nodes that had been cut apart."""
+    last heal, the first link stood between two nodes that had been cut apart; `refused` counts what authors would not
+    say. A number of a message is its place in `published`."""
 
     published: Sequence[Published]
     deliveries: Sequence[Delivery]
     traffic: Traffic
     events: int
     bridged: float | None = None
+    refused: int = 0
 
 
 class Network(Protocol):
@@ -73,8 +77,8 @@ class Network(Protocol):
     def run(self, seconds: float) -> None:
         """Play so many virtual seconds."""
 
-    def publish(self, node: int, size: int) -> int:
-        """`node` says a payload of `size` bytes, like no other; its number."""
+    def publish(self, node: int, size: int) -> int | None:
+        """`node` says a payload of `size` bytes, like no other; its number, or None if it refused to."""
 
     def crash(self, nodes: Iterable[int]) -> None:
         """Their machines go dark: nobody is told, and what is sent to them is lost."""
@@ -116,14 +120,25 @@ class PositronNetwork:
         loss: float,
         seed: int,
         fanout: int = 3,
+        bandwidth: float = 0.0,
+        skew: float = 0.0,
+        born: Mapping[str, Iterable[int]] | None = None,
         trace: int | None = None,
         progress: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`progress` is told the virtual seconds that passed, while the network forms. The message of the number
-        `trace` is followed."""
-        world = World if trace is None else TracedWorld
+        """`bandwidth` is that of each node's uplink in bits a second, 0 for no limit; clocks are off by up to `skew`
+        seconds. `born` are nodes that misbehave from their birth on, by behaviour. The message of the number `trace`
+        is followed. `progress` is told the virtual seconds that passed, while the network forms."""
+        links: dict[str, Any] = {"latency": latency, "loss": loss}
+        keys: dict[str, Any] = {"identity": CheapSigner, "verify": cheap_verify}
         self._trace = trace
-        self.world = world(seed, latency=latency, loss=loss, identity=CheapSigner, verify=cheap_verify)
+        self.world: World
+        if trace is not None:
+            self.world = TracedWorld(seed, bandwidth=bandwidth, **links, **keys)
+        elif bandwidth:
+            self.world = NarrowWorld(seed, bandwidth=bandwidth, **links, **keys)
+        else:
+            self.world = World(seed, **links, **keys)
         self.published: list[Published] = []
         self.deliveries: list[Delivery] = []
         self._said: dict[bytes, list[bytes]] = {}
@@ -132,8 +147,13 @@ class PositronNetwork:
         self._raws: dict[bytes, bytes] = {}
         self._sides: list[int] = []
         self._bridged: float | None = None
+        self._refused = 0
         self._teasers: list[Teaser] = []
-        self._form(nodes, fanout, progress)
+        self._fellows: dict[str, list[WorldNode]] = {}
+        self._found(nodes, fanout, skew)
+        for behaviour, liars in (born or {}).items():
+            self.malicious(liars, behaviour)
+        self._form(progress)
         self._before = self._sent()
 
     @property
@@ -141,14 +161,20 @@ class PositronNetwork:
         """Virtual seconds."""
         return self.world.now
 
-    def _form(self, count: int, fanout: int, progress: Callable[[float], None]) -> None:
-        first = self.world.node(fanout=fanout)
+    def _found(self, count: int, fanout: int, skew: float) -> None:
+        """Make the nodes; they are born over the first third of the formation."""
+        clocks = Random(f"clocks {self.world.seed}")
+        first = self.world.node(fanout=fanout, skew=clocks.uniform(-skew, skew))
         for index in range(1, count):
-            node = self.world.node(fanout=fanout, bootstrap=(first.address,), start=False)
+            node = self.world.node(
+                fanout=fanout, bootstrap=(first.address,), start=False, skew=clocks.uniform(-skew, skew)
+            )
             self.world.at(index / count * FORMATION / 3, node.start)
         for node in self.world.nodes:
             node.listener = self._heard
             node.kept.share = self._shared
+
+    def _form(self, progress: Callable[[float], None]) -> None:
         for second in range(int(FORMATION)):
             self.world.run(1.0)
             progress(second + 1.0)
@@ -165,18 +191,23 @@ class PositronNetwork:
         """Play so many virtual seconds."""
         self.world.run(seconds)
 
-    def publish(self, node: int, size: int) -> int:
-        """`node` says a payload of `size` bytes (16 at least), like no other; its number."""
+    def publish(self, node: int, size: int) -> int | None:
+        """`node` says a payload of `size` bytes (16 at least), like no other; its number, or None if it refused to
+        (its clock is too far from those of its peers)."""
         message = len(self.published)
         payload = b"%016d" % message + bytes(size - 16)
         author = self.world.nodes[node]
         self.published.append(Published(node, self.now, size))
-        self._said.setdefault(author.node_id, []).append(payload)
         self._message_of[payload] = message
         self._payloads[payload] = payload
         if isinstance(self.world, TracedWorld) and message == self._trace:
             self.world.tracer.publish(author, payload)
-        author.publish(TOPIC, payload)
+        settled = author.settled.get(author.publish(TOPIC, payload))
+        if settled is not None and settled.error is not None:
+            self.published.pop()
+            self._refused += 1
+            return None
+        self._said.setdefault(author.node_id, []).append(payload)
         return message
 
     def crash(self, nodes: Iterable[int]) -> None:
@@ -207,8 +238,10 @@ class PositronNetwork:
 
     def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
         """From now on they behave like this: a key of `positron.simulation.faults.ACTS`."""
-        for node in nodes:
-            act = ACTS[behaviour](self.world.nodes[node])
+        chosen = [self.world.nodes[node] for node in nodes]
+        self._fellows.setdefault(behaviour, []).extend(chosen)
+        for node in chosen:
+            act = ACTS[behaviour](node, self._fellows[behaviour])
             if isinstance(act, Teaser):
                 self._teasers.append(act)
 
@@ -239,7 +272,7 @@ class PositronNetwork:
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready, how many events cores handled."""
         spent = Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
-        return Log(self.published, self.deliveries, spent, self.world.steps, self._bridged)
+        return Log(self.published, self.deliveries, spent, self.world.steps, self._bridged, self._refused)
 
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """What the checker finds wrong with these nodes: not complete, twice, out of order, never said."""

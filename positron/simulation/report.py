@@ -40,6 +40,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "event_seconds": outcome.scenario.event,
         "first_6s": _window(found.windows.get("first_6s")),
         "after_20s": _window(found.windows.get("after_20s")),
+        "refused_publications": outcome.refused,
         "teasers": _teasers(outcome.teased),
         **traced,
     }

@@ -33,7 +33,8 @@ MAX_FAULTS = 20
 class Outcome:
     """What came of a run. `faults` are the checker's sentences; `wall_seconds` is real time, all else is virtual.
 
-    `events` is how many events were handled, the forming of the network included; None if nobody counted.
+    `events` is how many events were handled, the forming of the network included; None if nobody counted. `refused` is
+    how many messages their authors would not publish.
     """
 
     scenario: Scenario
@@ -41,6 +42,7 @@ class Outcome:
     faults: list[str]
     events: int | None
     wall_seconds: float
+    refused: int = 0
     teased: Teased | None = None
     trace: list[Step] | None = None
 
@@ -58,14 +60,13 @@ class _Run:
         self.network = network
         self.rng = Random(scenario.seed)
         self.start = network.now + scenario.warm_up
-        self.first = scenario.warm_up_messages
-        self.spent = network.log().traffic
+        self.first = 0
+        self.spent = Traffic(0, 0, 0)
+        self.refused = 0
         self.outages: dict[int, list[Outage]] = {}
         self.healed: float | None = None
-        everybody = list(range(scenario.nodes))
-        liars = self.rng.sample(everybody, sum(scenario.liars))
-        self.honest = sorted(set(everybody) - set(liars))
-        self.liars = [sorted(liars.pop() for _ in range(count)) for count in scenario.liars]
+        self.liars = scenario.cast(self.rng)
+        self.honest = sorted(set(range(scenario.nodes)) - {node for some in self.liars for node in some})
         self.down: set[int] = set()
         self.script: list[tuple[float, int, Callable[[], None]]] = []
         self._write()
@@ -83,6 +84,8 @@ class _Run:
         scenario = self.scenario
         for malicious, liars in zip(scenario.malicious, self.liars, strict=True):
             behaviour, when = malicious.behaviour, malicious.at
+            if malicious.is_from_birth:
+                continue
             if behaviour == "turning":
                 behaviour, when = "silent", scenario.duration / 2 if when is None else when
             self._at(
@@ -95,14 +98,14 @@ class _Run:
             self._at(partition.at + partition.length, self._heal)
         if scenario.churn:
             self._churn()
-        if self.first:
-            self._at(0.0, self._begin)
-        for message in range(-self.first, scenario.messages):
+        self._at(0.0, self._begin)
+        for message in range(-scenario.warm_up_messages, scenario.messages):
             self._at(message / scenario.rate, self._publish)
 
     def _begin(self) -> None:
-        """The warm-up is over: what was spent so far counts no more."""
-        self.spent = self.network.log().traffic
+        """The warm-up is over: what was said and spent so far counts no more."""
+        log = self.network.log()
+        self.first, self.spent, self.refused = len(log.published), log.traffic, log.refused
 
     def _churn(self) -> None:
         for node in self.honest:
@@ -219,6 +222,7 @@ def _outcome(run: _Run, network: Network, began: float) -> Outcome:
         faults=faults,
         events=log.events,
         wall_seconds=time.perf_counter() - began,
+        refused=log.refused - run.refused,
         teased=network.teased(sorted(owing)),
         trace=network.trace(),
     )

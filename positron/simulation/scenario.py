@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from random import Random
 from typing import TypeVar
 
 from attrs import field, frozen
 
-BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging")
+BEHAVIOURS = ("silent", "turning", "teasing", "flooding", "forging", "lying")
 """`silent` relays nothing; `turning` does so from the middle of the run on; `teasing` announces and never delivers;
-`flooding` announces what does not exist, without pause; `forging` breaks the signature of all it relays."""
+`flooding` announces what does not exist, without pause; `forging` breaks the signature of all it relays; `lying` tells
+who asks for peers of its fellow liars and of nodes that do not exist, and of nobody else."""
+
 
 QUIET = 30.0
 """Seconds that a run goes on after the last message or fault."""
@@ -48,12 +51,18 @@ class Partition:
 class Malicious:
     """This share of all nodes behaves like this, one of `BEHAVIOURS`; they publish nothing and are owed nothing.
 
-    `at` is when they begin; None is from the first moment on, or for `turning` the middle of the run.
+    `at` is when they begin; None is from the first message on, for `turning` from the middle of the run on, for `lying`
+    from their birth on: it is the forming of the network that such lies are about.
     """
 
     share: float
     behaviour: str
     at: float | None = None
+
+    @property
+    def is_from_birth(self) -> bool:
+        """Whether they are like that while the network forms."""
+        return self.behaviour == "lying" and self.at is None
 
     def __str__(self) -> str:
         return f"{self.share}:{self.behaviour}" + ("" if self.at is None else f"@{self.at}")
@@ -82,9 +91,14 @@ class Scenario:
     """Seconds for which they publish before; nothing of it is measured."""
     size: int = 1200
     """Bytes of a payload."""
-    latency: float = 0.050
-    """The median over pairs of nodes, in seconds."""
+    latency: float | str = 0.050
+    """The median over pairs of nodes, in seconds; or `regional`; or `@` and a file's name (`latencies`)."""
     sigma: float = 0.5
+    """How far a median's latencies spread."""
+    bandwidth: float = 0.0
+    """Of each node's uplink, which all its links share, in bits a second; 0 is no limit."""
+    skew: float = 0.0
+    """By how many seconds clocks are off at most, this way or that (uniform)."""
     loss: float = 0.0
     crash: tuple[Crash, ...] = field(default=(), converter=_all)
     partition: tuple[Partition, ...] = field(default=(), converter=_all)
@@ -119,6 +133,22 @@ class Scenario:
         """How many nodes each malicious share is."""
         return [round(self.nodes * one.share) for one in self.malicious]
 
+    def cast(self, rng: Random) -> list[list[int]]:
+        """Who is malicious: the nodes of each share, drawn with `rng` (one of the seed: every draw is the same). The
+        bootstrap, node 0, does not lie to those whom it bootstraps: nobody would choose it."""
+        drawn = rng.sample(range(self.nodes), sum(self.liars) + 1)
+        spare = drawn.pop()
+        cast = [sorted(drawn.pop() for _ in range(count)) for count in self.liars]
+        return [
+            sorted(spare if one.is_from_birth and node == 0 else node for node in nodes)
+            for one, nodes in zip(self.malicious, cast, strict=True)
+        ]
+
+    def _is_latency(self) -> bool:
+        if isinstance(self.latency, str):
+            return self.latency == "regional" or (self.latency.startswith("@") and len(self.latency) > 1)
+        return 0 < self.latency <= 10
+
     def __attrs_post_init__(self) -> None:
         shares = [one.share for one in self.crash] + [one.share for one in self.malicious]
         cuts = sorted((one.at, one.at + one.length) for one in self.partition)
@@ -128,7 +158,10 @@ class Scenario:
             (0 <= self.warm_up <= 86_400, "warm-up: 0 to a day"),
             (1 <= self.messages <= 1_000_000, "rate * duration: 1 to 1000000 messages"),
             (16 <= self.size <= 65_000, "size: 16 to 65000 bytes"),
-            (0 < self.latency <= 10 and 0 <= self.sigma <= 2, "latency: above 0, to 10 s"),
+            (self._is_latency(), "latency: above 0, to 10 s; or regional; or @FILE"),
+            (0 <= self.sigma <= 2, "sigma: 0 to 2"),
+            (self.bandwidth == 0 or 1e4 <= self.bandwidth <= 1e12, "bandwidth: 10 kbit to 1000 gbit, or 0"),
+            (0 <= self.skew <= 3600, "skew: 0 to an hour"),
             (0 <= self.loss < 1, "loss: a share from 0 to below 1"),
             (1 <= self.fanout <= 16, "fanout: 1 to 16"),
             (

@@ -11,7 +11,8 @@ from attrs import define, field
 
 from positron.core import messages
 from positron.core.gossip.spread import split_ids
-from positron.simulation.world import World, WorldNode
+from positron.simulation.narrow import NarrowWorld
+from positron.simulation.world import WorldNode
 
 PUBLISHED, PUSH, PULL, SYNC = "published", "push", "pull", "sync"
 """How it came: its author said it; a link pushed it unasked; it was announced and asked for; an exchange of sets had
@@ -41,9 +42,9 @@ class Tracer:
     asked: set[tuple[int, int]] = field(factory=set)
 
     def publish(self, author: WorldNode, mark: bytes) -> None:
-        """`author` is about to say it."""
+        """`author` is about to say it; if it refuses to, the next with that number is followed."""
         self.mark, self.began = mark, author.world.now
-        self.steps.append(Step(author.number - 1, None, 0.0, 0, PUBLISHED))
+        self.steps = [Step(author.number - 1, None, 0.0, 0, PUBLISHED)]
 
     def kept(self, envelope_id: bytes, raw: bytes) -> None:
         """Somebody accepted an envelope: the first with the mark is the author's."""
@@ -90,7 +91,7 @@ class TracedNode(WorldNode):
             tracer.arrived(self, source, bringing[0][1] + 1)
 
 
-class TracedWorld(World):
+class TracedWorld(NarrowWorld):
     """A world in which one message is followed."""
 
     node_kind = TracedNode

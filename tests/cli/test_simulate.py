@@ -23,7 +23,8 @@ from tests.cli.test_process import PROGRAM
 FIELDS = keys(
     "schema seed nodes protocol messages delivery latency_seconds hops copies_per_delivery bytes_per_delivery "
     "control_bytes_per_delivery heal_seconds wall_seconds events "
-    "delivery_within bridge_seconds heal_after_bridge_seconds event_seconds first_6s after_20s teasers"
+    "delivery_within bridge_seconds heal_after_bridge_seconds event_seconds first_6s after_20s teasers "
+    "refused_publications"
 )
 SMALL = ("simulate", "--count", "6", "--duration", "1s")
 
@@ -175,6 +176,10 @@ class SimulateTests(SynchronousTestCase):
         for flags in (
             ("--loss", "2"),
             ("--latency", "fast"),
+            ("--latency", "@"),
+            ("--latency", "@no/such/file"),
+            ("--bandwidth", "20lbs"),
+            ("--bandwidth", "5bit"),
             ("--crash", "0.5"),
             ("--partition", "60s-30s"),
             ("--malicious", "0.3:rude"),
@@ -232,10 +237,14 @@ class ReplayTests(SynchronousTestCase):
 
     def test_the_command_is_the_scenario(self) -> None:
         """What is printed gives the very scenario again: all of its values, faults by the dozen."""
+        matrix = self.mktemp()
+        Path(matrix).write_text("1 2\n3 4\n")
         for line in (
             "",
             "--seed 7 --nodes 12 --rate 0.1 --duration 70s --latency 12.5ms",
             "--crash 30%@4s --crash 0.05@6.25s --partition 3s@1s --churn --loss 0.07 --warm-up 3s",
+            "--latency regional --bandwidth 20mbit --skew 250ms",
+            f"--latency @{matrix} --bandwidth 12345.5",
             "--malicious 0.1:silent --malicious 0.2:teasing@1.5s --fanout 2 --sigma 0",
         ):
             scenario = self.parsed(line.split())

@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.envelope import Sealer, network_id_of
 from positron.core.events import SetTrust
-from positron.simulation.faults import Teaser, teased
+from positron.core.statements import sign_address_record
+from positron.simulation.faults import Liar, Teaser, teased
 from positron.simulation.running import simulate
 from positron.simulation.scenario import Malicious, Scenario
 from positron.simulation.world import World, WorldNode
 from tests.simulation.networks import mesh
+
+
+class LiarTests(SynchronousTestCase):
+    def test_it_tells_of_liars_and_phantoms(self) -> None:
+        """Who asks it for peers hears of its fellows and of nobody else who exists; of itself it says the truth."""
+        world = World(3)
+        nodes = mesh(world, 8)
+        liars = nodes[5:]
+        for node in liars:
+            Liar(node, liars)
+        heard: list[bytes] = []
+        tamper = liars[0].tamper
+        assert tamper is not None
+        true = sign_address_record(liars[0].identity, bytes(16), (liars[0].address,), 1, 1).raw
+        honest = [
+            sign_address_record(node.identity, bytes(16), (node.address,), 1, 1).raw for node in nodes[:5]
+        ]
+        for records in ((true,), tuple(honest)):
+            frame = tamper(nodes[1], messages.encode(messages.Peers(records)))
+            assert frame is not None
+            message = messages.decode(frame)
+            assert isinstance(message, messages.Peers)
+            heard.append(b"".join(message.records))
+        self.assertEqual(heard[0], true)
+        self.assertEqual(
+            [node.node_id in heard[1] for node in nodes],
+            [False] * 5 + [False, True, True],
+            "fellows, not itself",
+        )
+        self.assertIsNotNone(tamper(nodes[1], messages.encode(messages.Ping(1))))
+
+    def test_honest_nodes_stay_together(self) -> None:
+        """A third lies while the network forms: the records are believed to be signed, and harm nothing."""
+        outcome = simulate(Scenario(nodes=18, duration=2.0, malicious=Malicious(0.33, "lying")))
+        self.assertEqual((outcome.faults, outcome.measurement.delivery), ([], 1.0))
+        late = simulate(Scenario(nodes=18, duration=2.0, malicious=Malicious(0.33, "lying", 1.0)))
+        self.assertNotEqual(outcome.events, late.events)
+
+    def test_the_bootstrap_does_not_lie(self) -> None:
+        """Nobody is drawn twice, and node 0 never lies from birth."""
+        for seed in range(20):
+            shares = (Malicious(0.5, "lying"), Malicious(0.3, "silent"))
+            liars, silent = Scenario(nodes=10, malicious=shares).cast(Random(seed))
+            self.assertEqual((len(set(liars)), len(set(silent)), set(liars) & set(silent)), (5, 3, set()))
+            self.assertNotIn(0, liars)
 
 
 class TeaserTests(SynchronousTestCase):

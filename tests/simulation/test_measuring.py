@@ -248,6 +248,11 @@ class ScenarioTests(SynchronousTestCase):
             {"malicious": Malicious(0.2, "lazy")},
             {"malicious": Malicious(0.99, "silent"), "nodes": 10},
             {"crash": Crash(1.5, 1.0)},
+            {"latency": "fast"},
+            {"latency": "@"},
+            {"bandwidth": 10.0},
+            {"skew": -1.0},
+            {"warm_up": -1.0},
             {"malicious": (Malicious(0.5, "silent"), Malicious(0.5, "teasing"))},
             {"partition": (Partition(5.0, 1.0), Partition(5.0, 4.0))},
         ):

@@ -38,10 +38,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from positron.simulation.narrow import FRAMING
 from positron.simulation.rivals.gossipsub import Gossipsub, Gossipsub6
 from positron.simulation.rivals.network import (
     BEHAVIOURS,
-    FRAMING,
     Delivery,
     Published,
     RivalNetwork,

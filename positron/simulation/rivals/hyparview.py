@@ -14,7 +14,8 @@ from typing import Any
 
 from attrs import define, field
 
-from positron.simulation.rivals.network import FRAMING, RivalNetwork
+from positron.simulation.narrow import FRAMING
+from positron.simulation.rivals.network import RivalNetwork
 
 ACTIVE = 5
 PASSIVE = 30

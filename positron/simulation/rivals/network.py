@@ -4,8 +4,8 @@ Rule: nothing here decides what a protocol decides. A protocol subclasses `Rival
 on it (`_settle`, `_begin`, `_broadcast`, `_linked`, `_unlinked`); it sends through `_send`, waits through `_later`.
 
 What is modelled is what `positron.simulation.world` models: ordered links with the delay of the same `Latency`, a lost
-chunk that comes one retransmission later and holds up what is behind it, and neither bandwidth nor work. That favours
-whoever sends most.
+chunk that comes one retransmission later and holds up what is behind it, an uplink that a node's links share, and no
+work. That favours whoever sends most.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 from attrs import define, field
 
 from positron.simulation.latencies import RETRANSMISSION, Latency, lognormal
+from positron.simulation.narrow import FRAMING, Uplinks
 
-FRAMING = 4 + 22
-"""Bytes around every frame: its length, and a TLS 1.3 record (5 header, 1 content type, 16 tag)."""
 OUTBOUND = 8
 """Links that each node opens to random nodes: positron's `out_peers`, so that all run over the same kind of graph."""
 MAX_LINKS = 50
@@ -97,9 +96,16 @@ class RivalNetwork:
     """
 
     def __init__(
-        self, *, nodes: int, latency: Latency | None = None, loss: float = 0.0, seed: int = 0
+        self,
+        *,
+        nodes: int,
+        latency: Latency | None = None,
+        loss: float = 0.0,
+        bandwidth: float = 0.0,
+        seed: int = 0,
     ) -> None:
-        """`latency` defaults to lognormal(50 ms, 0.5); `loss` is the share (0..1) of chunks that come late."""
+        """`latency` defaults to lognormal(50 ms, 0.5); `loss` is the share (0..1) of chunks that come late;
+        `bandwidth` is that of a node's uplink in bits a second, 0 for no limit."""
         if nodes < 2:
             raise ValueError("a network has two nodes at least")
         if not 0.0 <= loss < 1.0:
@@ -113,6 +119,7 @@ class RivalNetwork:
         self.traffic = Traffic()
         self._latency: Latency = latency if latency is not None else lognormal(0.050, 0.5)
         self._loss = loss
+        self._uplinks = Uplinks(bandwidth)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._sides: list[int] = []
@@ -256,7 +263,7 @@ class RivalNetwork:
         if half is not None:
             self.traffic.control_bytes += size + FRAMING
             self.traffic.control_frames += 1
-            self._carry(half, call, args)
+            self._carry(half, size + FRAMING, call, args)
 
     def _give(
         self, sender: int, receiver: int, message: int, header: int, call: Callable[..., None], hops: int
@@ -264,14 +271,15 @@ class RivalNetwork:
         """A payload frame, `header` bytes beside the message; call(receiver, sender, message, hops)."""
         half = self.nodes[sender].links.get(receiver)
         if half is not None:
-            self.traffic.payload_bytes += self.published[message].size + header + FRAMING
+            size = self.published[message].size + header + FRAMING
+            self.traffic.payload_bytes += size
             self.traffic.payload_frames += 1
-            self._carry(half, call, (message, hops))
+            self._carry(half, size, call, (message, hops))
 
-    def _carry(self, half: Half, call: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def _carry(self, half: Half, size: int, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.nodes[half.node].group != self.nodes[half.peer].group:
             return
-        delay = self._delay(half.node, half.peer)
+        delay = self._delay(half.node, half.peer) + self._uplinks.wait(half.node, size, self.now)
         if self._loss and self.rng.random() < self._loss:
             delay += RETRANSMISSION
         half.arrives = max(half.arrives, self.now + delay)
