@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from positron.cli import sweeping
 from positron.cli.failures import FAILED, CommandFailed
 from positron.cli.output import Column, Output, trip
 from positron.cli.scenarios import PROTOCOLS, command_of, scenario_of, scenario_options
@@ -35,6 +37,10 @@ _OPTIONS = (
     click.option("--compare", is_flag=True, help="All protocols, one after the other, in one table."),
     click.option("--real", is_flag=True, help="Start so many real nodes on loopback instead (50 at most)."),
     click.option("--trace", type=int, metavar="MESSAGE", help="Show the way of one message, counted from 0."),
+    click.option(
+        "--sweep", type=click.Path(dir_okay=False), help="Play all the runs that this TOML file asks for."
+    ),
+    click.option("--scheduler", metavar="tcp://HOST:PORT", help="Sweep on the machines of a dask scheduler."),
     click.option("--csv", "csv_file", type=click.Path(dir_okay=False), help="Write each arrival there."),
     click.option("--plot", "plot_file", type=click.Path(dir_okay=False), help="Draw the coverage there."),
 )
@@ -50,6 +56,8 @@ def simulate_(
     compare: bool,
     real: bool,
     trace: int | None,
+    sweep: str | None,
+    scheduler: str | None,
     csv_file: str | None,
     plot_file: str | None,
     **values: Any,
@@ -61,6 +69,8 @@ def simulate_(
     """
     if plot_file is not None and find_spec("matplotlib") is None:
         raise CommandFailed("config", "--plot needs matplotlib", "pip install 'positron[plot]'")
+    if sweep is not None or scheduler is not None:
+        return sweeping.run(Output(settings), _only_sweep(sweep), scheduler, COLUMNS)
     if real:
         _refuse_unreal(values, compare)
     names = PROTOCOLS if compare else (values["protocol"],)
@@ -81,6 +91,22 @@ def _simulated(scenario: Scenario, progress: Progress, trace: int | None) -> Out
     from positron.simulation.running import simulate
 
     return simulate(scenario, progress, trace)
+
+
+def _only_sweep(sweep: str | None) -> str:
+    """The file of a sweep. UsageError without one, or if anything else is given that would say what to run."""
+    context = click.get_current_context()
+    given = [
+        name
+        for name in context.params
+        if name not in ("sweep", "scheduler")
+        and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if sweep is None or given:
+        raise click.UsageError(
+            "--sweep FILE stands alone, but for --scheduler: the file says all that is run"
+        )
+    return sweep
 
 
 def _refuse_trace(trace: int, scenarios: Sequence[Scenario], real: bool) -> None:
@@ -204,7 +230,7 @@ def _show(output: Output, outcomes: Sequence[Outcome], compare: bool) -> None:
     if output.json and not compare:
         output.object(reports[0])
         return
-    rows = reports if output.json else [_flat(report) for report in reports]
+    rows = reports if output.json else [sweeping.flat(report) for report in reports]
     output.table({"runs": rows}, "runs", COLUMNS)
     for report in reports if not output.json else ():
         if "trace" in report:
@@ -215,16 +241,6 @@ def _show(output: Output, outcomes: Sequence[Outcome], compare: bool) -> None:
         output.line(f"\n{outcome.scenario.protocol}: coverage by the time after publication")
         for at, share in curve(outcome):
             output.line(f"{at * 1000:9.1f} ms  {'█' * int(share * BAR):<{BAR}}  {_percent(share)}")
-
-
-def _flat(report: dict[str, Any]) -> dict[str, Any]:
-    """Nested figures under their names joined with dots, as columns name them."""
-    flat: dict[str, Any] = {}
-    for name, value in report.items():
-        flat |= (
-            {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
-        )
-    return flat
 
 
 def _write(outcomes: Sequence[Outcome], csv_file: str | None, plot_file: str | None) -> None:
