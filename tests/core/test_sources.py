@@ -199,6 +199,16 @@ class GraftedTests(Case):
         self.graft(links[4], rank=1)
         self.assertEqual((links[4].pushes, links[4].rank), (True, 1))
 
+    def test_again_above_twelve(self) -> None:
+        """Nor is a new rank refused when links that have no other made it more: who is refused is not pushed to."""
+        links = self.up(MAX_PUSHED + 1)
+        for state in links[:MAX_PUSHED]:
+            self.graft(state, rank=3)
+        self.graft(links[-1], only=True)
+        self.graft(links[4], rank=1)
+        self.assertEqual((links[4].pushes, links[4].rank), (True, 1))
+        self.assertEqual(self.prunes(links[4]), [])
+
     def test_only_pushed_to_what_grafted(self) -> None:
         """An envelope far from its author is pushed to who grafted us and announced to the others."""
         links = self.up(6)

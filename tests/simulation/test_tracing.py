@@ -50,7 +50,7 @@ class TraceTests(SynchronousTestCase):
         """Who is pushed to by silent sources asks for it."""
         ways = set()
         for message in range(4):
-            outcome = play(message, nodes=40, malicious=Malicious(0.5, "silent"), duration=1.0)
+            outcome = play(message, nodes=60, malicious=Malicious(0.7, "silent"), duration=1.0)
             ways |= self.ways(outcome)
         self.assertEqual(ways, {"published", "push", "pull"})
 

@@ -3,8 +3,9 @@
 There are no duplicates near the author, so flooding there buys latency for nothing. The author itself always pushes to
 up to 16 links: whoever has not heard of an envelope has asked nobody for it. How far it pays beyond that depends on the
 size of the network, which nobody knows: so every node measures, per hop, which share of the pushes that others sent
-it unasked was waste, and floods up to 16 links at a hop while that share is below 0.3, none above 0.4. The rule finds
-the depth by itself.
+it unasked was waste, and floods up to 16 links at a hop while that share is below 0.5, none above 0.65. The rule finds
+the depth by itself. The borders, the weight and the start were chosen in
+networks of 500 and 1,000 (docs/design.rst, Figures).
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from positron.core.gossip.state import LinkGossip
 
 MAX_HOPS = 4
 MAX_LINKS = 16
-FULL_BELOW, NONE_ABOVE = 0.30, 0.40
+FULL_BELOW, NONE_ABOVE = 0.50, 0.65
+FIRST = 0.6
+"""The waste of a hop that nothing is known of."""
+
 WEIGHT = 0.1
 """How much one push counts in the measured waste of its hop."""
 
 FADE = 0.998
 """What is left of the measured waste of a hop with each envelope there, so that it is tried again."""
 
-UNKNOWN = 0.5
-"""Nobody tells us what became of a push of ours, so each counts as half wasted: who sees few pushes of others, and so
-learns nothing, explores now and then instead of flooding for ever."""
+UNKNOWN, UNKNOWN_WEIGHT = 0.75, 0.01
+"""Nobody tells us what became of a push of ours. Each counts a little, as more waste than we would go on with: who
+sees few pushes of others, and so learns nothing, explores now and then instead of flooding for ever. It never lowers
+what was measured."""
 
 
 class Flood:
@@ -31,7 +36,7 @@ class Flood:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._waste = [0.0] * (MAX_HOPS + 1)
+        self._waste = [0.0, *[FIRST] * MAX_HOPS]
 
     def measure(self, hops: int, duplicate: bool) -> None:
         """A link that is no source of ours pushed an envelope that had crossed `hops` links before."""
@@ -49,7 +54,8 @@ class Flood:
         if len(links) > room:
             links = self._context.rng.sample(links, room)
         if hops:
-            self._waste[hops] += (UNKNOWN - self._waste[hops]) * (1 - (1 - WEIGHT) ** len(links))
+            share = 1 - (1 - UNKNOWN_WEIGHT) ** len(links)
+            self._waste[hops] += max(0.0, UNKNOWN - self._waste[hops]) * share
         return links
 
     def _room(self, hops: int) -> int:

@@ -60,8 +60,8 @@ class Sources:
 
     def graft(self, state: LinkGossip, message: messages.Graft) -> None:
         """The link asks us to push to it."""
-        pushed = sum(1 for other in self._states.values() if other.pushes and other is not state)
-        if pushed >= MAX_PUSHED and not message.only:
+        pushed = sum(1 for other in self._states.values() if other.pushes)
+        if pushed >= MAX_PUSHED and not state.pushes and not message.only:
             self._context.send(state.link, messages.Prune(BACKOFF_SECONDS))
             return
         state.pushes = True

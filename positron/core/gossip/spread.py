@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.envelope import BROADCAST, DIRECT, Entry, Envelope
-from positron.core.events import PAYLOAD, Fetched, Send
+from positron.core.events import Fetched, Send
 from positron.core.gossip.accept import STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer
 from positron.core.gossip.holdings import Holdings, Index, Spread
