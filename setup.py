@@ -57,6 +57,7 @@ setup(
     extras_require={
         "plot": ["matplotlib"],
         "lan": ["zeroconf"],
+        # `positron simulate --scheduler`: schedules runs over machines, so that we need no scheduler of our own.
         "cluster": ["dask[distributed]"],
         "dev": [
             "pytest",

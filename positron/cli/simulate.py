@@ -122,11 +122,15 @@ def _refuse_unreal(values: dict[str, Any], compare: bool) -> None:
     """UsageError for what only a simulated network can be asked for."""
     from positron.simulation.real import MAX_NODES
 
-    given = [name for name in ("crash", "partition", "churn", "malicious", "loss") if values[name]]
+    given = [
+        name
+        for name in ("crash", "partition", "churn", "malicious", "loss", "bandwidth", "skew", "warm_up")
+        if values[name]
+    ]
     if compare or values["protocol"] != "positron":
         given.append("compare" if compare else "protocol")
     if given:
-        raise click.UsageError(f"--{given[0]} is for simulated nodes, not for --real ones")
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is for simulated nodes, not for --real ones")
     if values["nodes"] > MAX_NODES:
         raise click.UsageError(f"--real starts {MAX_NODES} nodes at most: give --nodes")
 

@@ -190,6 +190,7 @@ class SimulateTests(SynchronousTestCase):
             ("--protocol", "pigeon"),
             ("--protocol", "push", "--malicious", "0.3:forging"),
             ("--real", "--loss", "0.1"),
+            ("--real", "--warm-up", "3s"),
             ("--real", "--compare"),
             ("--real", "--protocol", "push"),
             ("--real", "--nodes", "51"),
