@@ -43,7 +43,12 @@ class RunTests(SynchronousTestCase):
             "loss": 0.1,
             "crash": Crash(0.2, 1.0),
             "churn": True,
-            "malicious": Malicious(0.2, "teasing"),
+            "malicious": (Malicious(0.2, "teasing"), Malicious(0.1, "lying")),
+            "partition": Partition(2.0, 1.0),
+            "latency": "regional",
+            "bandwidth": 5e6,
+            "skew": 3.0,
+            "warm_up": 1.0,
         }
         first = figures(play(**values))
         self.assertEqual(first, figures(play(**values)))
