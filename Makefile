@@ -45,13 +45,16 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The network tests at full length: 1,000 messages, 20 authors, every bit of an envelope.
+# The network tests at full length: 1,000 messages, 20 authors, every bit of an envelope; 20 nodes cut apart for 120 s.
 drill: install
 	POSITRON_TEST_MESSAGES=1000 POSITRON_TEST_AUTHORS=20 POSITRON_TEST_STRIDE=1 \
-		$(BIN)/python -m pytest --durations=10 tests/integration/test_network.py tests/simulation/test_gossip.py
+		POSITRON_TEST_NODES=20 POSITRON_TEST_CUT=120 \
+		$(BIN)/python -m pytest -rP --durations=10 tests/integration/test_network.py tests/integration/test_cuts.py \
+		tests/simulation/test_gossip.py
 
 bench: install
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/anti_entropy.py
 
 # positron beside its rivals at full size: minutes of one core, by hand, not in CI.
 simulate: install

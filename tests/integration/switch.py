@@ -80,9 +80,12 @@ class Switch:
         """Give a node that is not started a port of the switch, on the node's host; where others dial it."""
 
         async def listen() -> str:
-            server = await asyncio.start_server(
-                lambda reader, writer: self._accept(node, reader, writer), node.host, 0
-            )
+            def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                task = asyncio.ensure_future(self._accept(node, reader, writer))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+            server = await asyncio.start_server(accepted, node.host, 0)
             self._servers.append(server)
             host, port = server.sockets[0].getsockname()
             return f"{host}:{port}"
@@ -144,10 +147,6 @@ class Switch:
     async def _accept(
         self, node: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         writers = [writer]
         try:
             inode = inode_of(writer.get_extra_info("peername"), writer.get_extra_info("sockname"))

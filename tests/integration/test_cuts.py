@@ -60,7 +60,8 @@ def switched(fleet: Fleet, switch: Switch, count: int) -> list[Process]:
         node.ready(60)
     wait_for("one network", lambda: all(n.up() >= 5 for n in nodes) and connected(nodes), 60)
     for node in nodes:
-        fleet.listener.subscribe(node)
+        # With history: what an author who started earlier says first is history where only a sync brought it.
+        fleet.listener.subscribe(node, "topic=%23&history=10000")
     return nodes
 
 
