@@ -1,4 +1,4 @@
-"""What it costs to find out which envelopes two nodes lack: whole exchanges, both ends, from the first message to silence.
+"""What it costs to find out which envelopes two nodes lack: whole exchanges, both ends, from first message to silence.
 
     python benchmarks/anti_entropy.py
 

@@ -30,8 +30,16 @@ def index_of(items: set[Entry]) -> Index:
 class Talk:
     """One whole session between two indexes: what each side learned, and what it cost."""
 
-    def __init__(self, left: Index, right: Index, limit: int = MAX_MESSAGE, ceiling: int = CEILING) -> None:
-        sides = [Session(left, ceiling, limit), Session(right, ceiling, limit)]
+    def __init__(
+        self,
+        left: Index,
+        right: Index,
+        limit: int = MAX_MESSAGE,
+        ceiling: int = CEILING,
+        ceilings: tuple[int, int] | None = None,
+    ) -> None:
+        ceilings = ceilings or (ceiling, ceiling)
+        sides = [Session(index, end, limit) for index, end in zip((left, right), ceilings, strict=True)]
         self.lack: list[set[bytes]] = [set(), set()]
         self.extra: list[set[bytes]] = [set(), set()]
         self.sizes: list[int] = []
