@@ -61,8 +61,12 @@ class Teaser:
 
     def is_ignored_by(self, other: WorldNode) -> bool:
         """Whether that node asks for nothing any more that this one announces."""
-        swarm = other.swarm
-        return swarm is not None and swarm.explain(self.node.node_id).first_hand < IGNORED_BELOW
+        gossip = other.swarm.gossip if other.swarm is not None else None
+        return gossip is not None and any(
+            gossip.ignores(state)
+            for state in gossip.states.values()
+            if state.link.node_id == self.node.node_id
+        )
 
     def charged_by(self, other: WorldNode) -> int:
         """How many broken promises that node charged this one with until it ignored it."""

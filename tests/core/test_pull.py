@@ -13,6 +13,7 @@ from positron.core.gossip.pull import (
     FIRST_DEV,
     FIRST_MEAN,
     GIVE_UP,
+    IGNORED_SECONDS,
     MAX_PULLS,
     MAX_PULLS_PER_LINK,
     PULL_HIGH,
@@ -290,6 +291,56 @@ class PromiseTests(Case):
         self.assertEqual(self.node.broken, [1])
         self.node.wait(0)
         self.assertEqual(self.asked(), [2])
+
+    def break_promises(self, state: LinkGossip, *numbers: int) -> None:
+        """It announces these, is asked, and says MISS at once."""
+        self.have(state, *map(id_of, numbers))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.gossip.miss(state, messages.Miss(b"".join(map(id_of, numbers))))
+        self.context.actions.clear()
+
+    def test_after_three_it_is_ignored_for_ten_minutes(self) -> None:
+        """Trust charges one in 10 s; nobody is asked for long who gives nothing."""
+        self.break_promises(self.links[0], 1)
+        self.break_promises(self.links[0], 2, 3)
+        self.have(self.links[0], id_of(4))
+        self.node.wait(1)
+        self.assertEqual(self.asked(), [])
+        self.node.wait(IGNORED_SECONDS)
+        self.have(self.links[0], id_of(5))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [1])
+
+    def test_a_kept_promise_makes_good(self) -> None:
+        """What is counted is broken promises in a row."""
+        envelope = sealed(self.context)
+        self.break_promises(self.links[0], 1, 2)
+        self.have(self.links[0], envelope.id)
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.push(self.links[0], envelope)
+        self.context.actions.clear()
+        self.break_promises(self.links[0], 3, 4)
+        self.have(self.links[0], id_of(5))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [1])
+
+    def test_who_broke_one_is_asked_last(self) -> None:
+        """Even of those that trust holds equal, however near it is."""
+        self.break_promises(self.links[0], 1)
+        self.links[1].link.rtt = 1.0
+        self.have(self.links[0], id_of(2))
+        self.have(self.links[1], id_of(2))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [2])
+
+    def test_who_owes_an_answer_is_asked_last(self) -> None:
+        """No proof is needed to ask another first, once one and a half round trips are over."""
+        self.want_of(self.links[0])
+        self.links[1].link.rtt = 1.0
+        self.have(self.links[0], id_of(2))
+        self.have(self.links[1], id_of(2))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertIn(2, self.asked())
 
     def test_a_miss_later(self) -> None:
         """After more than 2 s it may have let go of the envelope in good faith."""

@@ -82,7 +82,7 @@ class AddressBook:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._entries: dict[bytes, Entry] = {}
-        self._groups: dict[str, dict[bytes, None]] = {}
+        self._groups: dict[str, list[bytes]] = {}
         self._sources: dict[str, dict[bytes, None]] = {}
         self._tellable: tuple[dict[bytes, bytes], ...] = ({}, {}, {})
         """The records that others may be told of, by node id: one table for each reach."""
@@ -175,7 +175,8 @@ class AddressBook:
             place = place_of(text)
             if place is not None and place.port >= LOWEST_LEARNED_PORT and place.reach <= reach:
                 found[place.address] = None
-        return tuple(found)
+        usable = tuple(found)
+        return addresses if usable == addresses else usable
 
     def _update(self, entry: Entry, addresses: tuple[str, ...], record: AddressRecord) -> bool:
         kept = entry.kept
@@ -310,7 +311,7 @@ class AddressBook:
 
     def _yielding(self, newcomer: Entry) -> Entry | None:
         """An entry that must make room for the newcomer; if there is none, one is noted for a test."""
-        in_group = self._groups.get(newcomer.group, {})
+        in_group = self._groups.get(newcomer.group, [])
         in_way = in_group if len(in_group) >= MAX_IN_GROUP else self._sources[newcomer.kept.source_group]
         rivals = [self._entries[node_id] for node_id in in_way]
         losers = [entry for entry in rivals if self._yields(entry, newcomer)]
@@ -345,13 +346,13 @@ class AddressBook:
 
     def _insert(self, entry: Entry) -> None:
         self._entries[entry.node_id] = entry
-        self._groups.setdefault(entry.group, {})[entry.node_id] = None
+        self._groups.setdefault(entry.group, []).append(entry.node_id)
         if not entry.kept.tried:
             self._sources.setdefault(entry.kept.source_group, {})[entry.node_id] = None
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.node_id]
-        self._leave(self._groups, entry.group, entry.node_id)
+        self._leave_group(entry)
         self._leave(self._sources, entry.kept.source_group, entry.node_id)
         self._untell(entry)
         self.contested.pop(entry.node_id, None)
@@ -359,7 +360,7 @@ class AddressBook:
 
     def _regroup(self, entry: Entry, group: str) -> bool:
         """It counts in this group from now on, if there is room or an untested entry can make it."""
-        members = self._groups.get(group, {})
+        members = self._groups.get(group, [])
         if group == entry.group:
             return True
         if len(members) >= MAX_IN_GROUP:
@@ -367,10 +368,16 @@ class AddressBook:
             if not rivals:
                 return False
             self._remove(min(rivals, key=lambda other: (other.kept.tried, -other.kept.failures)))
-        self._leave(self._groups, entry.group, entry.node_id)
+        self._leave_group(entry)
         entry.group = group
-        self._groups.setdefault(group, {})[entry.node_id] = None
+        self._groups.setdefault(group, []).append(entry.node_id)
         return True
+
+    def _leave_group(self, entry: Entry) -> None:
+        members = self._groups[entry.group]
+        members.remove(entry.node_id)
+        if not members:
+            del self._groups[entry.group]
 
     @staticmethod
     def _leave(table: dict[str, dict[bytes, None]], key: str, node_id: bytes) -> None:

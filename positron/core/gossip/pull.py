@@ -30,6 +30,11 @@ FIRST_MEAN, FIRST_DEV = 0.120, 0.040
 MISS_OFFENDS_WITHIN = 2.0
 GIVE_UP = 10.0
 UNANSWERED_CHECK = 2.0
+BROKEN_MAX = 3
+"""So many promises broken, and none kept in between: what the link announces is ignored for a while. Trust alone is
+slower: it charges one in 10 s."""
+
+IGNORED_SECONDS = 600.0
 FIRST_RTT = 0.1
 WANT_BATCH = 1024
 
@@ -119,6 +124,8 @@ class Puller:
         """An envelope came on this link: what was known of it before."""
         state.measured(size)
         asked = state.wanted.pop(envelope_id, None) is not None
+        if asked:
+            state.broken = 0
         self._in_flight.pop(envelope_id, None)
         pull = self._pulls.pop(envelope_id, None)
         if pull is None:
@@ -180,7 +187,7 @@ class Puller:
             else:
                 self._wake(envelope_id, now + PULL_HIGH)
             return
-        candidates.sort(key=self._rank)
+        candidates.sort(key=self._order)
         chosen = candidates[: 2 if len(pull.asked) >= 2 else 1]
         for state in chosen:
             pull.asked.append(state.link.number)
@@ -188,6 +195,13 @@ class Puller:
         self.last_pull = now
         rtt = max(FIRST_RTT if state.link.rtt is None else state.link.rtt for state in chosen)
         self._wake(envelope_id, now + 2.5 * rtt + 0.060)
+
+    def _order(self, state: LinkGossip) -> tuple[bool, int, float, float]:
+        """Best first: not the ones that owe us an answer already, nor those that broke a promise."""
+        oldest = next(iter(state.wanted.values()), None)
+        patience = 1.5 * (FIRST_RTT if state.link.rtt is None else state.link.rtt)
+        is_late = oldest is not None and self._context.now - oldest > patience
+        return (is_late, state.broken, *self._rank(state))
 
     def _abandon(self, envelope_id: bytes, pull: _Pull) -> None:
         del self._pulls[envelope_id]
@@ -241,7 +255,7 @@ class Puller:
         for envelope_id in broken:
             self._unanswered(state, envelope_id)
         if broken:
-            self._broken_promise(state)
+            self._broke(state, len(broken))
             self.pump(state)
 
     def missed(self, state: LinkGossip, envelope_id: bytes) -> None:
@@ -252,7 +266,13 @@ class Puller:
         said = pull.announced.get(state.link.number) if pull else None
         self._unanswered(state, envelope_id)
         if said is not None and self._context.now - said <= MISS_OFFENDS_WITHIN:
-            self._broken_promise(state)
+            self._broke(state, 1)
+
+    def _broke(self, state: LinkGossip, promises: int) -> None:
+        state.broken += promises
+        if state.broken >= BROKEN_MAX:
+            state.ignored_until = self._context.now + IGNORED_SECONDS
+        self._broken_promise(state)
 
     def _unanswered(self, state: LinkGossip, envelope_id: bytes) -> None:
         state.wanted.pop(envelope_id, None)

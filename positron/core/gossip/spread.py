@@ -206,9 +206,13 @@ class Gossip:
             for envelope_id in ids
             if not self._shown(state, envelope_id) and not self.holdings.is_known(envelope_id)
         ]
-        if unknown and self._first_hand(state.link.node_id) >= IGNORED_BELOW:
+        if unknown and not self.ignores(state):
             for envelope_id in unknown:
                 self.puller.announced(state, envelope_id)
+
+    def ignores(self, state: LinkGossip) -> bool:
+        """Whether nothing is asked for that this link announces: it broke promises, lately or all along."""
+        return state.ignored_until > self._context.now or self._first_hand(state.link.node_id) < IGNORED_BELOW
 
     def _shown(self, state: LinkGossip, envelope_id: bytes) -> bool:
         """The link has this one. Whether it is of the last seconds."""

@@ -50,6 +50,10 @@ class LinkGossip:
     """Nonces of PINGs that came while `fetching`: answered after it."""
     checks: dict[int, list[bytes]] = field(factory=dict)
     """PINGs sent after a WANT: at their PONG these ids must have been answered."""
+    broken: int = 0
+    """Promises it broke since it last gave what was asked of it."""
+    ignored_until: float = 0.0
+    """Until then what it announces is not asked for: it broke too many promises."""
     pulls: int = 0
     """Pulls for which this link is an announcer, at most 256."""
 
