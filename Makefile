@@ -56,9 +56,9 @@ bench: install
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/anti_entropy.py
 
-# positron beside its rivals at full size: minutes of one core, by hand, not in CI.
+# The page of evidence: positron beside its rivals at full size. Most of an hour of two cores, by hand, not in CI.
 simulate: install
-	$(BIN)/positron simulate --nodes 1000 --compare
+	$(BIN)/python benchmarks/evidence.py --output docs/evidence.rst
 
 # The page of options is made from their declarations; a test compares the two.
 options: install

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import envelope, messages, statements
 from positron.core.context import Parameters
+from positron.core.gossip import pull
 from positron.core.limits import KIB, PROFILES, Rate
 from positron.core.overlay.greeting import SECRET_TAG
 from positron.core.sync import ranges
@@ -186,6 +187,8 @@ class SecurityTests(SynchronousTestCase):
             score.HALF_LIFE_BELOW / 3600,
             book.DOUBTFUL / score.SCALE,
             book.IGNORED / score.SCALE,
+            pull.BROKEN_MAX,
+            pull.IGNORED_SECONDS,
             chosen.trust_ban,
             score.BAN_FIRST / 60,
             score.BAN_LONGEST / 3600,
