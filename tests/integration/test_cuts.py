@@ -59,9 +59,14 @@ def switched(fleet: Fleet, switch: Switch, count: int) -> list[Process]:
     for node in nodes:
         node.ready(60)
     wait_for("one network", lambda: all(n.up() >= 5 for n in nodes) and connected(nodes), 60)
+    said = {node.node_id: ["hello"] for node in nodes}
     for node in nodes:
-        # With history: what an author who started earlier says first is history where only a sync brought it.
+        node.publish("t", "hello")
+    wait_for("all are known", lambda: all(n.status()["store"]["messages"] >= count for n in nodes), 30)  # type: ignore[index]
+    for node in nodes:
+        # With history: what a node learns by a sync of an author who started before it is history to it.
         fleet.listener.subscribe(node, "topic=%23&history=10000")
+    check(fleet, nodes, said, 30)
     return nodes
 
 
