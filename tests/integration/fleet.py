@@ -217,8 +217,9 @@ class Listener:
             assert chunk, f"no stream from {node.name}: {head!r}"
             head += chunk
         sock.setblocking(False)
-        self._buffers[node.name] = head.partition(b": open\n\n")[2]
+        self._buffers[node.name] = b""
         self.heard.setdefault(node.name, [])
+        self._take(node.name, head.partition(b": open\n\n")[2])
         self._selector.register(sock, selectors.EVENT_READ, node.name)
 
     def pump(self, seconds: float) -> None:
