@@ -34,9 +34,6 @@ from positron.core.trust import Explanation, Trust
 from positron.core.vouching import Vouching
 from positron.errors import ClockSkew, MessageError, UnknownPeer
 
-GREETINGS = (messages.Hello, messages.Welcome, messages.Goodbye)
-"""What may be said on a link that is not up yet."""
-
 
 class Swarm:
     """One node's whole behavior. See the module.
@@ -272,20 +269,9 @@ class Swarm:
         if message is None:
             self._context.count("unknown_messages")
         elif link.state != UP or state is None:
-            if not isinstance(message, GREETINGS):
-                raise MessageError("something before the greeting")
             self._greeting(link, message)
         else:
             self._message(link, state, message)
-
-    def _greeting(self, link: Link, message: messages.Message) -> None:
-        match message:
-            case messages.Hello():
-                self.overlay.hello(link, message)
-            case messages.Welcome():
-                self.overlay.welcome(link, message)
-            case messages.Goodbye():
-                self.overlay.goodbye(link, message)
 
     def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:
         match message:
@@ -321,14 +307,21 @@ class Swarm:
                 self._vouching.asked(link)
             case messages.Vouch():
                 self._vouching.heard(link, message)
-            case messages.Goodbye():
-                self.overlay.goodbye(link, message)
+            case messages.Goodbye() | messages.Hello() | messages.Welcome():
+                self._greeting(link, message)
+            case _:
+                assert_never(message)
+
+    def _greeting(self, link: Link, message: messages.Message) -> None:
+        match message:
             case messages.Hello():
                 self.overlay.hello(link, message)
             case messages.Welcome():
                 self.overlay.welcome(link, message)
+            case messages.Goodbye():
+                self.overlay.goodbye(link, message)
             case _:
-                assert_never(message)
+                raise MessageError("something before the greeting")
 
     def _pong(self, link: Link, state: LinkGossip, message: messages.Pong) -> None:
         asked = self._pings.pop(message.nonce, None)

@@ -139,20 +139,19 @@ class WorldNode:
 
     def step(self, event: events.Event) -> None:
         """The one place where this node's core meets its world."""
-        if self.swarm is None:
+        swarm, world = self.swarm, self.world
+        if swarm is None:
             return
-        self.world.steps += 1
-        for action in self.swarm.handle(event, self.world.now):
-            self._perform(action)
-        self._arm()
-
-    def _arm(self) -> None:
-        if self.swarm is None:
-            return
-        due = max(self.swarm.deadline, self.world.now)
-        if due < self._armed:
+        world.steps += 1
+        for action in swarm.handle(event, world.now):
+            if type(action) is events.Send:  # most of them are; a match costs more
+                self._send(action)
+            else:
+                self._perform(action)
+        due = max(swarm.deadline, world.now)
+        if due < self._armed and self.swarm is swarm:
             self._armed = due
-            self.world.at(due, self._wake)
+            world.at(due, self._wake)
 
     def _wake(self) -> None:
         if self._armed <= self.world.now:

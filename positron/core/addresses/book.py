@@ -374,9 +374,8 @@ class AddressBook:
         return True
 
     def _leave_group(self, entry: Entry) -> None:
-        members = self._groups[entry.group]
-        members.remove(entry.node_id)
-        if not members:
+        self._groups[entry.group].remove(entry.node_id)
+        if not self._groups[entry.group]:
             del self._groups[entry.group]
 
     @staticmethod
