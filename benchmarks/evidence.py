@@ -13,7 +13,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ class Evidence:
     seeds: int = 1
     alone: bool = False
 
-    def scenarios(self, nodes: int, seeds: int) -> list[Scenario]:
+    def scenarios(self, nodes: int, seeds: int, rivals: Sequence[str] = RIVALS) -> list[Scenario]:
         """The runs, protocol by protocol."""
-        names = (OWN,) if self.alone else (OWN, *RIVALS)
+        names = (OWN,) if self.alone else (OWN, *rivals)
         values = {"nodes": nodes, "warm_up": WARM_UP, **self.scenario}
         return [
             Scenario(protocol=name, seed=FIRST_SEED + number, **values)
@@ -108,6 +108,8 @@ def ratio(path: str, rival: str) -> Callable[[Reports], float | None]:
     """The median over seeds of positron's figure divided by the rival's of the same seed."""
 
     def figure(reports: Reports) -> float | None:
+        if rival not in reports:
+            return None
         pairs = [
             (pick(mine, path), pick(other, path))
             for mine, other in zip(reports[OWN], reports[rival], strict=True)
@@ -329,10 +331,12 @@ def main() -> int:
     parser.add_argument(
         "--reports", type=Path, help="write every run's figures there, one JSON object a line"
     )
+    parser.add_argument("--rivals", default=",".join(RIVALS), help="against whom, separated by commas")
     options = parser.parse_args()
+    rivals = options.rivals.split(",")
     wanted = set(filter(None, options.rows.split(",")))
     chosen = [row for row in rows(options.nodes) if not wanted or row.number in wanted]
-    plans = [(row, row.scenarios(options.nodes, options.seeds)) for row in chosen]
+    plans = [(row, row.scenarios(options.nodes, options.seeds, rivals)) for row in chosen]
     every = [scenario for _, scenarios in plans for scenario in scenarios]
 
     def progress(done: int) -> None:
