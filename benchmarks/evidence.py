@@ -282,8 +282,10 @@ def section(row: Evidence, reports: Reports, scenarios: list[Scenario]) -> list[
     lines.append("")
     for goal in row.goals:
         value = goal.figure(reports)
-        shown = "not measured" if value is None else f"{value:.4g}"
-        lines.append(f"- {goal.text}: **{'met' if goal.holds(reports) else 'missed'}** ({shown})")
+        verdict = "met" if goal.holds(reports) else "missed"
+        lines.append(
+            f"- {goal.text}: " + ("not measured" if value is None else f"**{verdict}** ({value:.4g})")
+        )
     return [*lines, ""]
 
 
