@@ -98,3 +98,16 @@ class ConductTests(SynchronousTestCase):
         self.world.run(20)
         report = self.crowd.report(self.crowd.nodes)
         self.assertTrue(report.is_clean, report.faults)
+
+    def test_a_flood_of_mere_bytes_pauses_its_link(self) -> None:
+        """Frames of a later version cost nothing but their bytes: those alone are over the budget in the end."""
+        victim, flooder = self.nodes[0], self.nodes[1]
+        assert victim.swarm is not None
+        frame = bytes([250]) + bytes(64 * 1024)
+        burst = victim.parameters.limits.bytes.burst
+        for _ in range(int(burst / len(frame)) - 2):
+            inject(victim, flooder, frame)
+        self.assertEqual(victim.swarm.stats().counters.get("paused", 0), 0)
+        for _ in range(4):
+            inject(victim, flooder, frame)
+        self.assertEqual(victim.swarm.stats().counters.get("paused", 0), 1)

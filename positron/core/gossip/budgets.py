@@ -27,6 +27,7 @@ class Budgets:
     def charge(self, state: LinkGossip, size: int) -> None:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
         now = self._context.now
+        state.bytes_in.debit(size, now)
         buckets = (state.bytes_in, state.envelopes, state.author, state.have)
         in_debt = [bucket for bucket in buckets if bucket.left <= 0]
         if not in_debt:
