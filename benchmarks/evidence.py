@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -84,24 +85,20 @@ def pick(report: Report, path: str) -> float | None:
     return None if value is None else float(value)
 
 
-def median(reports: Iterable[Report], path: str) -> float | None:
-    """The median over seeds; None if one of them has no such figure."""
+def over(
+    reports: Iterable[Report], path: str, what: Callable[[list[float]], float] = statistics.median
+) -> float | None:
+    """The median over seeds, or `what` else is made of them; None if one of them has no such figure."""
     values = [pick(report, path) for report in reports]
     found = [value for value in values if value is not None]
-    return statistics.median(found) if found and len(found) == len(values) else None
+    return what(found) if found and len(found) == len(values) else None
 
 
 def own(
-    path: str, worst: Callable[[list[float]], float] = statistics.median
+    path: str, what: Callable[[list[float]], float] = statistics.median
 ) -> Callable[[Reports], float | None]:
     """A figure of positron: the median over seeds, or the worst of them."""
-
-    def figure(reports: Reports) -> float | None:
-        values = [pick(report, path) for report in reports[OWN]]
-        found = [value for value in values if value is not None]
-        return worst(found) if found and len(found) == len(values) else None
-
-    return figure
+    return lambda reports: over(reports[OWN], path, what)
 
 
 def ratio(path: str, rival: str) -> Callable[[Reports], float | None]:
@@ -267,17 +264,22 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
+def heading(row: Evidence) -> list[str]:
+    """The title of a row's section."""
+    title = f"{row.number}: {row.title}"
+    return [title, "-" * len(title), ""]
+
+
 def section(row: Evidence, reports: Reports, scenarios: list[Scenario]) -> list[str]:
     """A row as reStructuredText: its table, its goals, and the command that replays its first run."""
     seeds = [report["seed"] for report in reports[OWN]]
     said = f"seed {seeds[0]}" if len(seeds) == 1 else f"medians of seeds {seeds[0]} to {seeds[-1]}"
-    heading = f"{row.number}: {row.title}"
-    columns = [one for one in COLUMNS if any(median(found, one[1]) is not None for found in reports.values())]
-    lines = [heading, "-" * len(heading), "", f"{scenarios[0].nodes} nodes, {said}::", ""]
+    columns = [one for one in COLUMNS if any(over(found, one[1]) is not None for found in reports.values())]
+    lines = [*heading(row), f"{scenarios[0].nodes} nodes, {said}::", ""]
     lines += [f"    {command_of(scenarios[0])}", "", ".. list-table::", "   :header-rows: 1", ""]
     lines += table_row(["protocol", *[name for name, _, _ in columns]])
     for name, found in reports.items():
-        values = [(median(found, path), form) for _, path, form in columns]
+        values = [(over(found, path), form) for _, path, form in columns]
         lines += table_row([name, *["–" if value is None else form(value) for value, form in values]])
     lines.append("")
     for goal in row.goals:
@@ -298,15 +300,36 @@ PREAMBLE = """\
 Evidence
 ========
 
-What positron claims, measured: the real core in virtual time beside four rivals, each written from its specification,
+What positron claims, measured: the real core in virtual time beside {rivals}, each written from its specification,
 over the same links (lognormal, median 50 ms, unless a row says otherwise), with the same authors, faults and seeds.
 Payloads are 1.2 kB. Each network forms by its own rules, says things for a while unmeasured, and is measured then.
-``make simulate`` makes this page; nothing on it is written by hand. Where a goal is missed, it says so.
+Where a goal is missed, it says so. Nothing on this page is written by hand; this made it::
+
+    {command}
 
 Delivered is the share of the pairs of a message and an honest node that lives; copies and bytes are per first arrival,
 frames and TLS records included. A single run of a rival says little about its tail; rows of one seed are that.
-
 """
+
+Plan = tuple[Evidence, list[Scenario]]
+
+
+def page(
+    plans: Sequence[Plan], results: Sequence[Row], rivals: Sequence[str], command: str
+) -> tuple[str, list[str]]:
+    """The page of these rows' results, in their order, and a sentence for each goal missed and each run not clean."""
+    lines, missed = [PREAMBLE.format(rivals=", ".join(rivals), command=command)], []
+    left = list(results)
+    for row, scenarios in plans:
+        mine, left = left[: len(scenarios)], left[len(scenarios) :]
+        reports, faults = measured(row, mine)
+        missed += faults
+        if all(one.report is not None for one in mine):
+            lines += section(row, reports, scenarios)
+            missed += [f"row {row.number}: {goal.text}" for goal in row.goals if not goal.holds(reports)]
+        else:
+            lines += [*heading(row), "Not measured: a run failed.", ""]
+    return "\n".join(lines), missed
 
 
 def measured(row: Evidence, results: list[Row]) -> tuple[Reports, list[str]]:
@@ -321,20 +344,25 @@ def measured(row: Evidence, results: list[Row]) -> tuple[Reports, list[str]]:
     return reports, faults
 
 
-def main() -> int:
-    """Measure, write the page, and say what was missed."""
+def parse() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5, help="at most so many seeds a row")
     parser.add_argument("--rows", default="", help="numbers of rows, separated by commas; all if not given")
+    parser.add_argument("--rivals", default=",".join(RIVALS), help="against whom, separated by commas")
     parser.add_argument("--output", type=Path, help="write the page there")
     parser.add_argument(
         "--reports", type=Path, help="write every run's figures there, one JSON object a line"
     )
-    parser.add_argument("--rivals", default=",".join(RIVALS), help="against whom, separated by commas")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, write the page, and say what was missed."""
+    options = parse()
     rivals = options.rivals.split(",")
     wanted = set(filter(None, options.rows.split(",")))
     chosen = [row for row in rows(options.nodes) if not wanted or row.number in wanted]
@@ -348,18 +376,10 @@ def main() -> int:
         results = list(sweep(every, executor, progress))
     if options.reports is not None:
         options.reports.write_text("".join(json.dumps(one.report) + "\n" for one in results if one.report))
-    lines, missed = [PREAMBLE], []
-    for row, scenarios in plans:
-        mine, results = results[: len(scenarios)], results[len(scenarios) :]
-        reports, faults = measured(row, mine)
-        missed += faults
-        if all(name in reports for name in {one.protocol for one in scenarios}):
-            lines += section(row, reports, scenarios)
-            missed += [f"row {row.number}: {goal.text}" for goal in row.goals if not goal.holds(reports)]
-    page = "\n".join(lines)
+    text, missed = page(plans, results, rivals, shlex.join(["python", *sys.argv]))
     if options.output is not None:
-        options.output.write_text(page, encoding="utf-8")
-    print(page)
+        options.output.write_text(text, encoding="utf-8")
+    print(text)
     for sentence in missed:
         print(f"missed: {sentence}", file=sys.stderr)
     return 1 if missed else 0

@@ -238,7 +238,6 @@ class Sequences:
         if epoch.held:
             oldest = min(held.since for held in epoch.held.values())
             self._waiting[stream, number] = oldest + HOLD_SECONDS
-            self.deadline = min(self.deadline, oldest + HOLD_SECONDS)
         else:
             self._waiting.pop((stream, number), None)
 

@@ -10,7 +10,6 @@ Rule: nothing here is believed before `verify` has held, and whoever receives on
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -67,15 +66,6 @@ def sign_address_record(
 
 def read_address_record(raw: bytes, network_id: bytes, verify: Verify) -> AddressRecord:
     """The record in `raw`, its signature verified. Raises `MessageError` otherwise."""
-    record = _parse_address_record(raw)
-    if not verify(record.node_id, ADDRESS_TAG + network_id + raw[SIGNATURE_SIZE:], raw[:SIGNATURE_SIZE]):
-        raise MessageError("an address record with a bad signature")
-    return record
-
-
-@lru_cache(maxsize=16_384)
-def _parse_address_record(raw: bytes) -> AddressRecord:
-    """The record in `raw`, unverified. Cached, so that thousands of nodes in one process have it once."""
     node_id, addresses, seq, time_ms = _unpack(raw, 4)
     if (
         type(node_id) is not bytes
@@ -87,6 +77,8 @@ def _parse_address_record(raw: bytes) -> AddressRecord:
         or not _is_u63(time_ms)
     ):
         raise MessageError("not an address record")
+    if not verify(node_id, ADDRESS_TAG + network_id + raw[SIGNATURE_SIZE:], raw[:SIGNATURE_SIZE]):
+        raise MessageError("an address record with a bad signature")
     return AddressRecord(node_id, addresses, seq, time_ms, raw)
 
 

@@ -106,7 +106,7 @@ class Swarm:
         self._pings: dict[int, tuple[int, int]] = {}
         self._started = False
         self.deadline = now
-        """When `handle` next wants a `Tick`, in the time of `now`; it may be past."""
+        """When `handle` next wants a `Tick`, in the time of `now`; it may be past or early, never late."""
 
     # ------------------------------------------------------------------------------------------------ border
 

@@ -67,6 +67,19 @@ class BudgetTests(SynchronousTestCase):
             self.budgets.charge(self.state, int(self.state.bytes_in.burst))
         self.assertEqual(taken(self.context, Pause), [Pause(1)])
 
+    def test_two_links(self) -> None:
+        """Each is read again when its own time is over."""
+        other = self.node.link(2)
+        self.context.actions.clear()
+        for state, seconds in ((self.state, 1), (other, 3)):
+            self.budgets.charge(state, int(state.bytes_in.burst + seconds * state.bytes_in.rate))
+        times = []
+        while self.budgets.deadline < float("inf"):
+            self.context.now = self.budgets.deadline
+            self.budgets.tick()
+            times += [(round(self.context.now), resume.link) for resume in taken(self.context, Resume)]
+        self.assertEqual(times, [(1, 1), (3, 2)])
+
     def test_a_link_that_goes(self) -> None:
         """It is not read again."""
         self.budgets.charge(self.state, 2 * int(self.state.bytes_in.burst))

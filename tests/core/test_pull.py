@@ -255,6 +255,16 @@ class PromiseTests(Case):
         self.gossip.puller.pong(self.links[0], nonce)
         self.assertEqual(self.node.broken, [1])
 
+    def test_what_sync_showed_is_checked_too(self) -> None:
+        """A WANT that no timer follows is looked at after 2 s: a PING asks for the proof."""
+        self.gossip.lacking(self.links[0].link, [id_of(1)])
+        self.node.wait(1.999)
+        self.assertEqual(self.pings(self.links[0]), [])
+        self.node.wait(0.002)
+        (nonce,) = self.pings(self.links[0])
+        self.gossip.puller.pong(self.links[0], nonce)
+        self.assertEqual(self.node.broken, [1])
+
     def test_a_pong_of_an_earlier_ping(self) -> None:
         """The PONG of a PING from before the WANT proves nothing."""
         nonce = self.context.ping(self.links[0].link)

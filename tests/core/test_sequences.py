@@ -388,6 +388,19 @@ class LimitTests(Case):
         self.sequences.flush()
         self.assertEqual(len(taken(self.context, SequencesKept)), MAX_EPOCHS)
 
+    def test_two_gaps_each_in_its_time(self) -> None:
+        """What waits for a second gap is given up two seconds after it came, the first being filled meanwhile."""
+        self.come(1)
+        self.come(3)
+        self.context.now = 1.0
+        self.come(5)
+        self.come(2)
+        self.told()
+        self.wait(1.999)
+        self.assertEqual(self.told(), [])
+        self.wait(0.002)
+        self.assertEqual(self.told(), ["gap 4", "5"])
+
     def test_a_forgotten_epoch_frees_what_it_held(self) -> None:
         """No deadline and no budget of an epoch outlives it."""
         self.come(5)

@@ -4,8 +4,7 @@ There are no duplicates near the author, so flooding there buys latency for noth
 up to 16 links: whoever has not heard of an envelope has asked nobody for it. How far it pays beyond that depends on the
 size of the network, which nobody knows: so every node measures, per hop, which share of the pushes that others sent
 it unasked was waste, and floods up to 16 links at a hop while that share is below 0.5, none above 0.65. The rule finds
-the depth by itself. The borders, the weight and the start were chosen in
-networks of 500 and 1,000 (docs/design.rst, Figures).
+the depth by itself (docs/design.rst, Figures).
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ FADE = 0.998
 
 UNKNOWN, UNKNOWN_WEIGHT = 0.75, 0.01
 """Nobody tells us what became of a push of ours. Each counts a little, as more waste than we would go on with: who
-sees few pushes of others, and so learns nothing, explores now and then instead of flooding for ever. It never lowers
-what was measured."""
+sees few pushes of others, and so learns nothing, explores now and then instead of flooding for ever."""
 
 
 class Flood:
@@ -55,7 +53,7 @@ class Flood:
             links = self._context.rng.sample(links, room)
         if hops:
             share = 1 - (1 - UNKNOWN_WEIGHT) ** len(links)
-            self._waste[hops] += max(0.0, UNKNOWN - self._waste[hops]) * share
+            self._waste[hops] += (UNKNOWN - self._waste[hops]) * share
         return links
 
     def _room(self, hops: int) -> int:

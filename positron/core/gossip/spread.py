@@ -307,16 +307,9 @@ class Gossip:
     def tick(self) -> None:
         """Do what is due by now."""
         now = self._context.now
-        if now >= self.announcer.deadline:
-            self.announcer.tick()
-        if now >= self.puller.deadline:
-            self.puller.tick()
-        if now >= self.server.deadline:
-            self.server.tick()
-        if now >= self._sequences.deadline:
-            self._sequences.tick()
-        if now >= self.sources.deadline:
-            self.sources.tick()
+        for part in (self.announcer, self.puller, self.server, self._sequences, self.sources):
+            if now >= part.deadline:
+                part.tick()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + 1.0
             self.holdings.tick()

@@ -1,0 +1,109 @@
+"""When exchanges of sets are opened and given up: each is done at its deadline, however few others there are."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from positron.core import messages
+from positron.core.anti_entropy import (
+    AGAIN_SECONDS,
+    BUSY_SECONDS,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    AntiEntropy,
+)
+from positron.core.sync import Index, Session
+from tests.core.gossip_parts import WALL, context_of, link_state, taken
+
+RARELY = 100_000.0
+"""No exchange is opened by chance in these tests: only what is under test sets the deadline."""
+
+
+class DeadlineTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """A node that holds nothing, and no links yet."""
+        self.context = context_of(sync_interval=RARELY)
+        self.lacking: list[bytes] = []
+        self.sync = AntiEntropy(
+            self.context,
+            Index(),
+            known=lambda _id: False,
+            lacking=lambda _link, ids: self.lacking.extend(ids),
+            offered=lambda _link, _ids: None,
+        )
+        self.links = [link_state(self.context, number).link for number in range(1, MAX_SESSIONS + 2)]
+
+    def opened(self) -> list[int]:
+        """The sessions that were opened since the last call."""
+        return [sync.session for sync in taken(self.context, messages.Sync) if sync.round == 0]
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; `tick` is called when the deadline says so, and not else."""
+        until = self.context.now + seconds
+        while self.sync.deadline <= until:
+            self.context.now = max(self.context.now, self.sync.deadline)
+            self.sync.tick()
+        self.context.now = until
+
+    def test_at_link_up(self) -> None:
+        """Whoever dialled starts at once."""
+        self.sync.link_up(self.links[0])
+        self.assertEqual(self.sync.deadline, self.context.now)
+        self.wait(0)
+        self.assertEqual(self.opened(), [1])
+
+    def test_given_up(self) -> None:
+        """Sessions that nobody answers make room for others after 15 s: the fifth is opened then."""
+        for link in self.links:
+            self.sync.link_up(link)
+        self.wait(SESSION_SECONDS - 0.001)
+        self.assertEqual(self.opened(), [1, 2, 3, 4])
+        self.wait(2 * BUSY_SECONDS)
+        self.assertEqual(self.opened(), [5])
+        self.wait(SESSION_SECONDS + 1)
+        self.assertEqual(self.sync.deadline, RARELY)
+
+    def test_one_given_up_by_itself(self) -> None:
+        """An opened session that nobody answers has a deadline of its own."""
+        self.sync.link_up(self.links[0])
+        self.wait(1.0)
+        self.assertEqual(self.sync.deadline, SESSION_SECONDS)
+
+    def test_what_the_other_opened_is_given_up(self) -> None:
+        """A session that a peer opened and left holds its place for 15 s as well."""
+        link = self.links[0]
+        link.outbound = False
+        self.sync.link_up(link)
+        theirs = Index()
+        for number in range(100):
+            theirs.add(WALL * 1000 - 5000, number.to_bytes(16, "big"))
+        first = Session(theirs, WALL * 1000 - 1000).start()
+        self.sync.received(link, messages.Sync(9, 0, first.message, False))
+        self.assertEqual(self.sync.deadline, SESSION_SECONDS)
+
+    def test_again_after_news(self) -> None:
+        """A second after a session that brought something the same link is asked again."""
+        self.sync.link_up(self.links[0])
+        self.wait(0)
+        self.assertEqual(self.opened(), [1])
+        theirs = Index()
+        theirs.add(WALL * 1000 - 5000, bytes(16))
+        ours = Session(Index(), WALL * 1000 - 1000).start()
+        answer = Session(theirs, WALL * 1000 - 1000).answer(ours.message)
+        self.sync.received(self.links[0], messages.Sync(1, 1, answer.message or b"", False))
+        self.assertEqual(self.lacking, [bytes(16)])
+        self.wait(AGAIN_SECONDS - 0.001)
+        self.assertEqual(self.opened(), [])
+        self.wait(0.002)
+        self.assertEqual(self.opened(), [2])
+
+    def test_again_after_busy(self) -> None:
+        """Who is busy is asked again one to three seconds later."""
+        self.sync.link_up(self.links[0])
+        self.wait(0)
+        self.opened()
+        self.sync.received(self.links[0], messages.Sync(1, 1, b"", True))
+        self.wait(BUSY_SECONDS * 0.5 - 0.001)
+        self.assertEqual(self.opened(), [])
+        self.wait(BUSY_SECONDS + 0.002)
+        self.assertEqual(self.opened(), [2])
