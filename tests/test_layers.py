@@ -24,7 +24,19 @@ BELOW = {
     "services": {"transport", "store", "core", "config", "logs", "errors"},
     "control": {"services", "store", "core", "config", "logs", "errors"},
     "node": {"checks", "control", "services", "transport", "store", "core", "config", "logs", "errors"},
-    "cli": {"node", "control", "services", "store", "core", "config", "errors", "simulation", "checks"},
+    "cli": {
+        "node",
+        "control",
+        "services",
+        "store",
+        "core",
+        "config",
+        "errors",
+        "simulation",
+        "checks",
+        "bench",
+    },
+    "bench": {"simulation", "node", "services", "transport", "store", "core", "config", "errors"},
     "simulation": {"node", "services", "transport", "store", "core", "config", "errors", "testing"},
     "checks": {"store", "core", "config", "errors"},
 }
@@ -50,7 +62,7 @@ CORE_PARTS = {"overlay", "gossip", "sync", "trust", "addresses", "direct"}
 STANDS_ON = {"overlay": {"addresses"}}
 """Whom to be linked to is chosen from the address book."""
 
-REACTOR_ALLOWED = {"tap.py", "simulation/real.py", "simulation/bench.py", "cli/simulate.py", "cli/bench.py"}
+REACTOR_ALLOWED = {"tap.py", "simulation/real.py", "cli/simulate.py", "bench/worker.py"}
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, str]]:

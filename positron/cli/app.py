@@ -31,6 +31,7 @@ COMMANDS = {
     "trace": "looking",
     "ping": "steering",
     "doctor": "examining",
+    "bench": "bench",
     "simulate": "simulate",
     "config": "configuring",
     "key": "configuring",

@@ -1,0 +1,113 @@
+"""The command that measures positron on this computer: bench."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from positron.cli.failures import FAILED
+from positron.cli.output import Column, Output, size, trip
+from positron.cli.settings import Settings, pass_settings, shared
+from positron.cli.sweeping import flat
+
+BAR = 40
+
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")
+
+
+@click.group("bench")
+def bench_() -> None:
+    """Measure what positron costs on this computer."""
+
+
+@bench_.command("local")
+@click.option("--nodes", default=5, show_default=True, help="Processes, a node each.")
+@click.option("--messages", default=50_000, show_default=True, help="How many are published, in all.")
+@click.option("--size", "size_", default=256, show_default=True, help="Bytes of a payload.")
+@click.option("--rate", default=0.0, help="Messages a second, of all authors together. [0: flat out]")
+@click.option("--authors", default=1, show_default=True, help="Nodes that publish, each its share.")
+@click.option("--slow", default=0, show_default=True, help="Nodes whose subscriber takes 10 ms a message.")
+@csv_option
+@shared
+@pass_settings
+def local(settings: Settings, as_csv: bool, size_: int, **values: Any) -> int:
+    """Start real nodes on loopback, publish, and measure what arrives.
+
+    Every message is signed, sent over TLS and stored on disk. Ends with 1 if any was lost or came twice. Latencies are
+    the worst receiver's; flat out they are those of a queue, so give --rate for them.
+    """
+    from positron.bench.local import Plan, fault, measure
+
+    try:
+        plan = Plan(size=size_, **values)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with _progress() as progress:
+        figures = measure(plan, progress)
+    output = Output(settings)
+    if as_csv:
+        _csv(output, [flat({name: value for name, value in figures.items() if name != "receivers"})])
+    else:
+        _show_local(output, figures)
+    problem = fault(figures)
+    if problem is not None:
+        output.hint(problem)
+    return FAILED if problem is not None else 0
+
+
+NODES = (
+    Column("node", "NODE", str),
+    Column("author", "PUBLISHED", lambda value: "yes" if value else ""),
+    Column("messages", "HEARD", str),
+    Column("messages_per_second", "PER SECOND", lambda value: f"{value:,.0f}"),
+    Column("latency_seconds.p50", "P50", trip),
+    Column("latency_seconds.p99", "P99", trip),
+    Column("latency_seconds.p999", "P99.9", trip),
+    Column("cpu_seconds", "CPU", lambda value: f"{value:.2f} s"),
+    Column("rss_bytes", "MEMORY", size),
+)
+
+
+def _show_local(output: Output, figures: Mapping[str, Any]) -> None:
+    """One object as JSON; else its figures by name, and for a terminal a row for each node."""
+    if output.json:
+        output.object(figures)
+        return
+    output.object({name: value for name, value in figures.items() if name != "receivers"})
+    if output.terminal:
+        output.line("")
+        output.table({"receivers": [flat(row) for row in figures["receivers"]]}, "receivers", NODES)
+
+
+def _csv(output: Output, rows: Sequence[Mapping[str, Any]]) -> None:
+    """These rows under one header; a value that there is not is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    output.line(text.getvalue().rstrip("\n"))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, if that is a terminal, gone when it is over."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+
+    def draw(share: float) -> None:
+        filled = int(share * BAR)
+        sys.stderr.write(f"\r[{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
+        sys.stderr.flush()
+
+    try:
+        yield draw
+    finally:
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
