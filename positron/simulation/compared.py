@@ -62,14 +62,15 @@ class _Rival:
     def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
         self._rival.malicious(nodes, behaviour)
 
+    def spent(self) -> Traffic:
+        traffic = self._rival.traffic
+        return Traffic(traffic.payload_bytes, traffic.control_bytes, traffic.payload_frames)
+
     def log(self) -> Log:
         rival = self._rival
-        spent = Traffic(
-            rival.traffic.payload_bytes, rival.traffic.control_bytes, rival.traffic.payload_frames
-        )
         published = [Published(*one) for one in rival.published]
         return Log(
-            published, [Delivery(*one) for one in rival.deliveries], spent, rival.events, rival.bridged
+            published, [Delivery(*one) for one in rival.deliveries], self.spent(), rival.events, rival.bridged
         )
 
     def faults(self, nodes: Iterable[int]) -> list[str]:

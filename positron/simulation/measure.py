@@ -3,8 +3,8 @@
 - A pair (message, node) is *owed* if the node is honest and alive at the end; the author's own is not counted.
 - Latency and hops are those of owed pairs whose node was up from the message's publication to its arrival.
 - *Within* so many seconds is the share, of owed pairs whose node was up all that time, that had arrived by then.
-- What was sent (by anybody, to anybody, pings and syncs included, from the first message to the end of the run) is
-  divided by all first arrivals; `control` is everything but the frames that carry a message.
+- What was sent (by anybody, to anybody, pings and syncs included, from the first message to two seconds after the last
+  arrival) is divided by all first arrivals; `control` is everything but the frames that carry a message.
 """
 
 from __future__ import annotations

@@ -95,6 +95,9 @@ class Network(Protocol):
     def malicious(self, nodes: Iterable[int], behaviour: str) -> None:
         """From now on they behave like this."""
 
+    def spent(self) -> Traffic:
+        """What was sent since the network was ready."""
+
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready."""
 
@@ -269,10 +272,15 @@ class PositronNetwork:
                     control += sent
         return Traffic(payload, control, frames)
 
+    def spent(self) -> Traffic:
+        """What was sent since the network was ready."""
+        return Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
+
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready, how many events cores handled."""
-        spent = Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
-        return Log(self.published, self.deliveries, spent, self.world.steps, self._bridged, self._refused)
+        return Log(
+            self.published, self.deliveries, self.spent(), self.world.steps, self._bridged, self._refused
+        )
 
     def faults(self, nodes: Iterable[int]) -> list[str]:
         """What the checker finds wrong with these nodes: not complete, twice, out of order, never said."""

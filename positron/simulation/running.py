@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -18,7 +18,7 @@ from attrs import frozen
 from positron.simulation.compared import OWN, build
 from positron.simulation.faults import Teased
 from positron.simulation.measure import Measurement, Outage, measure
-from positron.simulation.network import FORMATION, Network, Traffic
+from positron.simulation.network import FORMATION, Delivery, Network, Published, Traffic
 from positron.simulation.scenario import DOWN, QUIET, SESSION, Scenario
 from positron.simulation.tracing import Step
 
@@ -27,6 +27,9 @@ Progress = Callable[[float], None]
 
 MAX_FAULTS = 20
 """Sentences of the checker that are kept."""
+
+SPENT_UNTIL = 2.0
+"""Seconds after the last arrival in which what is sent still counts: digests tell of it within a second."""
 
 
 @frozen(kw_only=True)
@@ -62,6 +65,7 @@ class _Run:
         self.start = network.now + scenario.warm_up
         self.first = 0
         self.spent = Traffic(0, 0, 0)
+        self.bills: list[tuple[float, Traffic]] = []
         self.refused = 0
         self.outages: dict[int, list[Outage]] = {}
         self.healed: float | None = None
@@ -106,6 +110,7 @@ class _Run:
         """The warm-up is over: what was said and spent so far counts no more."""
         log = self.network.log()
         self.first, self.spent, self.refused = len(log.published), log.traffic, log.refused
+        self.bills.clear()
 
     def _churn(self) -> None:
         for node in self.honest:
@@ -160,8 +165,17 @@ class _Run:
     def _play_to(self, when: float, length: float, progress: Progress) -> None:
         while (left := self.start + when - self.network.now) > 0:
             self.network.run(min(left, 1.0))
+            self.bills.append((self.network.now, self.network.spent()))
             warm = self.scenario.warm_up
             progress((self.network.now - self.start + warm) / (length + warm))
+
+    def bill(self, published: Sequence[Published], deliveries: Sequence[Delivery]) -> Traffic:
+        """What was sent for these messages: from the first on, until two seconds after the last arrival of any."""
+        times = [one.time for one in published[self.first :]]
+        times += [one.time for one in deliveries if one.message >= self.first]
+        end = max(times, default=0.0) + SPENT_UNTIL
+        spent = next((traffic for time, traffic in self.bills if time >= end), self.bills[-1][1])
+        return Traffic(*(after - before for after, before in zip(spent, self.spent, strict=True)))
 
 
 def simulate(
@@ -206,7 +220,7 @@ def _outcome(run: _Run, network: Network, began: float) -> Outcome:
     measurement = measure(
         log.published[run.first :],
         [one._replace(message=one.message - run.first) for one in log.deliveries if one.message >= run.first],
-        Traffic(*(after - before for after, before in zip(log.traffic, run.spent, strict=True))),
+        run.bill(log.published, log.deliveries),
         owing=owing,
         outages=run.outages,
         healed=run.healed,

@@ -155,6 +155,15 @@ class RunTests(SynchronousTestCase):
             first = warm.measurement.windows["first_6s"]
             self.assertEqual((warm.scenario.event, first.messages), (1.0, 7))
 
+    def test_the_quiet_afterwards_costs_nothing(self) -> None:
+        """What is sent for a minute after the last arrival is no price of the messages; what was sent before is."""
+        for protocol in ("positron", "gossipsub"):
+            short = play(protocol=protocol).measurement
+            longer = play(protocol=protocol, partition=Partition(1.0, 60.0)).measurement
+            self.assertEqual((longer.bytes, longer.copies), (short.bytes, short.copies))
+            assert short.control_bytes is not None
+            self.assertGreater(short.control_bytes, 100)
+
     def test_progress_grows_to_one(self) -> None:
         """Who watches is told shares that never fall, the last of them 1."""
         told: list[float] = []

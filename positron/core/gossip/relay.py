@@ -20,6 +20,10 @@ CATCH_UP = 64
 BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push."""
 
+LATE_MS = 20_000
+"""Neither does anybody else of what was made longer ago than this (milliseconds; no honest clock is further off). It
+comes in a heap, after a cut that healed, and is announced to everybody at once or within a second as all else is."""
+
 
 class Relay:
     """The pushing side of gossip."""
@@ -79,13 +83,14 @@ class Relay:
         if hops >= envelope.ttl:
             return
         unshown = self._unshown(spread)
-        big = len(envelope.raw) > BIG
+        late = self._context.wall_ms - envelope.created_ms > LATE_MS
+        sparing = late or len(envelope.raw) > BIG
         chosen = [
             state
             for state in unshown
-            if state.pushes and not state.congested and (not big or state.rank == 1)
+            if state.pushes and not state.congested and (not sparing or state.rank == 1)
         ]
-        if not big:
+        if not sparing:
             others = [state for state in unshown if not state.pushes and not state.congested]
             chosen += self.flood.choose(others, hops, len(chosen))
         frame = messages.push_frame(hops, envelope.raw)
