@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run quickstart test trial pytest lint format coverage bench simulate drill options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage bench peers simulate drill options docs clean
 
 install: $(STAMP)
 
@@ -55,6 +55,11 @@ drill: install
 bench: install
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/anti_entropy.py
+
+# positron beside its rivals at the same work, in one sitting; installs them first. A quarter of an hour.
+peers: install
+	PYTHON=$(CURDIR)/$(BIN)/python benchmarks/peers/setup.sh
+	$(BIN)/python benchmarks/peers/sitting.py
 
 # The page of evidence: positron beside its rivals at full size. Most of an hour of two cores, by hand, not in CI.
 simulate: install
