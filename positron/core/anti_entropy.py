@@ -55,10 +55,11 @@ class AntiEntropy:
         index: Index,
         *,
         known: Callable[[bytes], bool],
-        lacking: Callable[[Link, list[bytes]], None],
+        lacking: Callable[[Link, list[bytes]], bool],
         offered: Callable[[Link, list[bytes]], None],
     ) -> None:
-        """`lacking` is told what a link has and we do not know (`known`), `offered` what we showed it."""
+        """`lacking` is told what a link has and we do not know (`known`), and says whether that will be asked for;
+        `offered` is told what we showed the link."""
         self._context = context
         self._index = index
         self._known = known
@@ -175,9 +176,8 @@ class AntiEntropy:
         answer = session.session.answer(message.ranges)
         self._offered(session.link, answer.extra)
         lacking = [envelope_id for envelope_id in answer.lack if not self._known(envelope_id)]
-        if lacking:
+        if lacking and self._lacking(session.link, lacking):
             session.news = True
-            self._lacking(session.link, lacking)
         if answer.message is not None:
             session.round = message.round + 1
             self._send(session, answer.message)

@@ -16,6 +16,7 @@ from positron.core.gossip.spread import IGNORED_BELOW, split_ids
 from positron.core.identity import Signer, to_text
 from positron.core.notices import TrustChanged
 from positron.core.statements import sign_address_record
+from positron.core.swarm import Swarm
 from positron.simulation.world import EPOCH_WALL, WorldNode
 
 FLOOD_IDS, FLOOD_EVERY = 64, 0.2
@@ -34,11 +35,13 @@ def silent(node: WorldNode, _fellows: Sequence[WorldNode]) -> None:
 
 class Teaser:
     """A node that announces what it would push, once to each peer, and never delivers. It counts the promises that
-    it broke to each peer (by number) until that peer ignored it: answers to a WANT that it kept back."""
+    it broke to each peer (by its number, and how often it was born) until that peer ignored it: answers to a WANT that
+    it kept back. Who was born again has forgotten them all, but for what they did to its trust."""
 
     def __init__(self, node: WorldNode, _fellows: Sequence[WorldNode] = ()) -> None:
         self.node = node
-        self.broken: dict[int, int] = {}
+        self.broken: dict[tuple[int, int], int] = {}
+        self._lives: dict[int, list[Swarm | None]] = {}
         self._sealer = Sealer(network_id_of(node.parameters.network))
         self._shown: dict[int, set[bytes]] = {}
         node.tamper = self._tease
@@ -56,8 +59,15 @@ class Teaser:
             shown.add(envelope_id)
             return messages.encode(messages.Have(envelope_id))
         if not self.is_ignored_by(to):
-            self.broken[to.number] = self.broken.get(to.number, 0) + 1
+            life = to.number, self._life_of(to)
+            self.broken[life] = self.broken.get(life, 0) + 1
         return None
+
+    def _life_of(self, other: WorldNode) -> int:
+        lives = self._lives.setdefault(other.number, [other.swarm])
+        if lives[-1] is not other.swarm:
+            lives.append(other.swarm)
+        return len(lives)
 
     def is_ignored_by(self, other: WorldNode) -> bool:
         """Whether that node asks for nothing any more that this one announces."""
@@ -82,9 +92,9 @@ class Teaser:
 
 @frozen
 class Teased:
-    """What became of teasers: the most promises that one broke to one honest node until that ignored it, the most of
-    them that a node charged (it charges one in 10 s), how many pairs of a node and its teaser there are, and the share
-    of them in which the teaser was ignored at last."""
+    """What became of teasers: the most promises that one broke to one life of an honest node until that ignored it,
+    the most of them that a node charged (it charges one in 10 s), how many pairs of a teaser and such a life there are,
+    and the share of them in which the teaser was ignored at last."""
 
     broken_max: int
     charged_max: int
@@ -98,7 +108,7 @@ def teased(teasers: Iterable[Teaser], observers: Iterable[WorldNode]) -> Teased 
     pairs = [
         (teaser, by_number[number], count)
         for teaser in teasers
-        for number, count in teaser.broken.items()
+        for (number, _), count in teaser.broken.items()
         if number in by_number
     ]
     if not pairs:

@@ -12,6 +12,7 @@ from positron.core.anti_entropy import (
     SESSION_SECONDS,
     AntiEntropy,
 )
+from positron.core.links import Link
 from positron.core.sync import Index, Session
 from tests.core.gossip_parts import WALL, context_of, link_state, taken
 
@@ -24,14 +25,19 @@ class DeadlineTests(SynchronousTestCase):
         """A node that holds nothing, and no links yet."""
         self.context = context_of(sync_interval=RARELY)
         self.lacking: list[bytes] = []
+        self.ignored = False
         self.sync = AntiEntropy(
             self.context,
             Index(),
             known=lambda _id: False,
-            lacking=lambda _link, ids: self.lacking.extend(ids),
+            lacking=self.lacks,
             offered=lambda _link, _ids: None,
         )
         self.links = [link_state(self.context, number).link for number in range(1, MAX_SESSIONS + 2)]
+
+    def lacks(self, _link: Link, ids: list[bytes]) -> bool:
+        self.lacking.extend(ids)
+        return not self.ignored
 
     def opened(self) -> list[int]:
         """The sessions that were opened since the last call."""
@@ -81,8 +87,8 @@ class DeadlineTests(SynchronousTestCase):
         self.sync.received(link, messages.Sync(9, 0, first.message, False))
         self.assertEqual(self.sync.deadline, SESSION_SECONDS)
 
-    def test_again_after_news(self) -> None:
-        """A second after a session that brought something the same link is asked again."""
+    def bring_news(self) -> None:
+        """The first link shows an id that we lack, in a session that we open at link-up."""
         self.sync.link_up(self.links[0])
         self.wait(0)
         self.assertEqual(self.opened(), [1])
@@ -92,10 +98,21 @@ class DeadlineTests(SynchronousTestCase):
         answer = Session(theirs, WALL * 1000 - 1000).answer(ours.message)
         self.sync.received(self.links[0], messages.Sync(1, 1, answer.message or b"", False))
         self.assertEqual(self.lacking, [bytes(16)])
+
+    def test_again_after_news(self) -> None:
+        """A second after a session that brought something the same link is asked again."""
+        self.bring_news()
         self.wait(AGAIN_SECONDS - 0.001)
         self.assertEqual(self.opened(), [])
         self.wait(0.002)
         self.assertEqual(self.opened(), [2])
+
+    def test_not_again_for_what_nobody_asks_for(self) -> None:
+        """A link that is ignored shows what it will not give: that is no news, nor a reason to go on."""
+        self.ignored = True
+        self.bring_news()
+        self.wait(60)
+        self.assertEqual(self.opened(), [])
 
     def test_again_after_busy(self) -> None:
         """Who is busy is asked again one to three seconds later."""

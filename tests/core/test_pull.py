@@ -16,13 +16,14 @@ from positron.core.gossip.pull import (
     IGNORED_SECONDS,
     MAX_PULLS,
     MAX_PULLS_PER_LINK,
+    MAX_REMEMBERED,
     PULL_HIGH,
     PULL_LOW,
 )
 from positron.core.gossip.serve import FETCH_BATCH, MAX_WAITING
 from positron.core.gossip.spread import split_ids
 from positron.core.gossip.state import FIRST_MEAN as FIRST_SIZE
-from positron.core.gossip.state import WANT_WINDOW, LinkGossip
+from positron.core.gossip.state import FIRST_OWED, WANT_WINDOW, LinkGossip
 from positron.core.limits import Rate
 from tests.core.gossip_parts import ME, Cheap, Node, chosen, identity, sealed, sent_on
 
@@ -205,14 +206,27 @@ class BoundTests(Case):
             self.have(state, *(id_of(1000 * number + n) for n in range(256)))
         self.assertEqual(len(self.gossip.puller), MAX_PULLS)
 
+    def answer(self, count: int) -> list[int]:
+        """The first link says MISS to what it was asked for, one WANT after the other; how many ids each wanted."""
+        sizes = []
+        while len(sizes) < count:
+            self.context.actions.clear()
+            for envelope_id in list(self.links[0].wanted):
+                self.gossip.miss(self.links[0], messages.Miss(envelope_id))
+            sizes.append(len(self.links[0].wanted))
+        return sizes
+
     def test_the_window(self) -> None:
-        """256 KiB are wanted of a link at its mean envelope size, at first 1 KiB; the rest follows as they come."""
+        """Four are wanted of a link at first, twice as many each round trip, and at most 256 KiB at its mean envelope
+        size, at first 1 KiB. Once it owes nothing it is four again."""
         ids = [id_of(number) for number in range(1, 2000)]
         self.gossip.lacking(self.links[0].link, ids)
-        window = int(WANT_WINDOW / FIRST_SIZE)
-        self.assertEqual(self.wants(), [(1, ids[:window])])
-        self.gossip.miss(self.links[0], messages.Miss(b"".join(ids[:10])))
-        self.assertEqual(self.wants(), [(1, ids[window : window + 10])])
+        self.assertEqual(self.wants(), [(1, ids[:FIRST_OWED])])
+        most = int(WANT_WINDOW / FIRST_SIZE)
+        self.assertEqual(self.answer(8), [8, 16, 32, 64, 128, most, most, most])
+        self.assertEqual(self.answer(8)[-1], 0)
+        self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(5000, 6000)])
+        self.assertEqual(len(self.links[0].wanted), FIRST_OWED)
 
     def test_the_window_learns(self) -> None:
         """Of a link that brings large envelopes fewer are wanted at once."""
@@ -221,8 +235,7 @@ class BoundTests(Case):
             self.push(self.links[0], envelope)
         self.context.actions.clear()
         self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(1, 2000)])
-        ((_, ids),) = self.wants()
-        self.assertTrue(len(ids) * 60_000 <= WANT_WINDOW)
+        self.assertEqual(self.answer(5), [WANT_WINDOW // 60_000] * 5)
 
     def test_one_want_in_flight(self) -> None:
         """What one link was asked for by sync, another is not."""
@@ -320,6 +333,74 @@ class PromiseTests(Case):
         self.have(self.links[0], id_of(5))
         self.node.wait(FIRST_WAIT + 0.001)
         self.assertEqual(self.asked(), [1])
+
+    def prove(self, state: LinkGossip) -> None:
+        """The link answers every PING that was sent on it, and nothing else."""
+        for nonce in self.pings(state):
+            self.gossip.puller.pong(state, nonce)
+
+    def test_a_teaser_breaks_four_at_most(self) -> None:
+        """It announces a hundred at once, shows a hundred more in an exchange, answers PINGs and nothing else: at most
+        four were wanted of it, however late the proof comes."""
+        teaser = self.links[0]
+        self.have(teaser, *map(id_of, range(100)))
+        self.gossip.lacking(teaser.link, [id_of(number) for number in range(100, 200)])
+        wanted = []
+        for _ in range(40):
+            self.node.wait(0.5)
+            self.prove(teaser)
+            wanted += [envelope_id for _, ids in self.wants() for envelope_id in ids]
+        self.assertEqual(len(wanted), FIRST_OWED)
+        self.assertTrue(self.gossip.ignores(teaser))
+
+    def test_a_teaser_that_breaks_one_at_a_time(self) -> None:
+        """Each proven promise lets it owe one less; after the third it is asked no more."""
+        teaser, wanted = self.links[0], 0
+        for number in range(10):
+            self.have(teaser, id_of(number))
+            self.node.wait(2.5)
+            self.prove(teaser)
+            wanted += len(self.wants())
+        self.assertEqual(wanted, 3)
+
+    def test_a_teaser_that_was_honest(self) -> None:
+        """What it gave a while ago is no credit: it may owe four, as a stranger may."""
+        ids = [sealed(self.context, seq=seq) for seq in range(1, 31)]
+        self.gossip.lacking(self.links[0].link, [envelope.id for envelope in ids])
+        for envelope in ids:
+            self.push(self.links[0], envelope)
+        self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(100)])
+        self.assertEqual(len(self.links[0].wanted), FIRST_OWED)
+
+    def test_a_teaser_that_reconnects(self) -> None:
+        """What it broke on one link counts on the next."""
+        self.break_promises(self.links[0], 1, 2, 3)
+        self.node.unlink(self.links[0])
+        again = self.node.link(9, identity(1001))
+        self.assertEqual(again.link.node_id, self.links[0].link.node_id)
+        self.assertTrue(self.gossip.ignores(again))
+        self.gossip.lacking(again.link, [id_of(7)])
+        self.assertEqual(sent_on(self.context, again, messages.Want), [])
+
+    def test_teasers_without_end(self) -> None:
+        """A thousand nodes without a link are remembered, the latest."""
+        for number in range(MAX_REMEMBERED + 1):
+            state = self.node.link(100 + number)
+            state.broken = 1
+            self.node.unlink(state)
+        first, second = (self.node.link(number, identity(1000 + number)) for number in (100, 101))
+        self.assertEqual((first.broken, second.broken), (0, 1))
+
+    def test_pardoned_once(self) -> None:
+        """After ten minutes the next broken promise is enough."""
+        self.break_promises(self.links[0], 1, 2, 3)
+        self.node.wait(IGNORED_SECONDS)
+        self.have(self.links[0], id_of(4), id_of(5), id_of(6))
+        self.node.wait(FIRST_WAIT + 0.001)
+        ((_, ids),) = self.wants()
+        self.assertEqual(len(ids), 1)
+        self.gossip.miss(self.links[0], messages.Miss(ids[0]))
+        self.assertTrue(self.gossip.ignores(self.links[0]))
 
     def test_a_kept_promise_makes_good(self) -> None:
         """What is counted is broken promises in a row."""

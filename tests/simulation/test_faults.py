@@ -90,18 +90,48 @@ class TeaserTests(SynchronousTestCase):
         self.assertEqual(self.sent(one, announced), announced)
         self.assertIsNone(self.sent(one, self.push))
         self.sent(two, self.push)
-        self.assertEqual(self.teaser.broken, {one.number: 1})
+        self.assertEqual(self.teaser.broken, {(one.number, 1): 1})
         for _ in range(3):
             self.sent(two, self.push)
         self.assertFalse(self.teaser.is_ignored_by(two))
         two.step(SetTrust(self.nodes[0].node_id, 0.15))
         self.assertTrue(self.teaser.is_ignored_by(two))
         self.sent(two, self.push)
-        self.assertEqual(self.teaser.broken, {one.number: 1, two.number: 3})
+        self.assertEqual(self.teaser.broken, {(one.number, 1): 1, (two.number, 1): 3})
         found = teased([self.teaser], self.nodes[1:])
         assert found is not None
         self.assertEqual((found.broken_max, found.charged_max, found.pairs, found.ignored), (3, 0, 2, 0.5))
         self.assertIsNone(teased([self.teaser], [self.nodes[0]]), "only what those saw who are asked")
+
+    def test_who_was_born_again_counts_anew(self) -> None:
+        """It has forgotten what was broken, so four more are no fault of it."""
+        one = self.nodes[1]
+        for _ in range(2):
+            for _ in range(4):
+                self.sent(one, self.push)
+            one.kill()
+            one.start()
+        found = teased([self.teaser], [one])
+        assert found is not None
+        self.assertEqual((found.broken_max, found.pairs), (4, 2))
+
+    def test_nobody_believes_one_for_long(self) -> None:
+        """Half of 40 nodes turn to teasing while there are many messages, and everybody else ignores each after four
+        broken promises at most, also when an exchange of sets shows a lot to ask for."""
+        outcome = simulate(
+            Scenario(
+                nodes=40,
+                rate=50.0,
+                duration=8.0,
+                warm_up=4.0,
+                seed=5,
+                malicious=Malicious(0.5, "teasing", 0.0),
+            )
+        )
+        assert outcome.teased is not None
+        self.assertLessEqual(outcome.teased.broken_max, 4)
+        self.assertGreaterEqual(outcome.teased.broken_max, 3, "or nothing was tried")
+        self.assertTrue(outcome.is_clean, outcome.faults)
 
     def test_a_run_counts_them(self) -> None:
         """A run with teasers tells how long they were believed; one without says nothing, nor does a rival's."""

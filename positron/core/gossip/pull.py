@@ -20,7 +20,7 @@ from attrs import define, field
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.gossip.holdings import Holdings
-from positron.core.gossip.state import LinkGossip
+from positron.core.gossip.state import FIRST_OWED, LinkGossip
 
 MAX_PULLS = 4096
 MAX_ANNOUNCERS = 8
@@ -32,11 +32,13 @@ GIVE_UP = 10.0
 UNANSWERED_CHECK = 2.0
 BROKEN_MAX = 3
 """So many promises broken, and none kept in between: what the link announces is ignored for a while. Trust alone is
-slower: it charges one in 10 s."""
+slower: it charges one in 10 s. The next one after that while is enough."""
 
 IGNORED_SECONDS = 600.0
 FIRST_RTT = 0.1
 WANT_BATCH = 1024
+MAX_REMEMBERED = 1024
+"""Nodes without a link whose broken promises are remembered."""
 
 
 @define(eq=False)
@@ -80,6 +82,7 @@ class Puller:
         self._due: list[tuple[float, int, bytes]] = []
         self._count = 0
         self._in_flight: dict[bytes, int] = {}
+        self._remembered: dict[bytes, tuple[int, float]] = {}
         self._check_due = float("inf")
         self._mean, self._dev = FIRST_MEAN, FIRST_DEV
         self.deadline = float("inf")
@@ -123,7 +126,7 @@ class Puller:
     def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> Arrival:
         """An envelope came on this link: what was known of it before."""
         state.measured(size)
-        asked = state.wanted.pop(envelope_id, None) is not None
+        asked = state.answered(envelope_id)
         if asked:
             state.broken = 0
         self._in_flight.pop(envelope_id, None)
@@ -179,7 +182,9 @@ class Puller:
         candidates = [
             self._states[number]
             for number in pull.announced
-            if number in self._states and number not in pull.asked and self._states[number].room() > 0
+            if number in self._states
+            and number not in pull.asked
+            and self._room(self._states[number]) > len(asks.get(number, ()))
         ]
         if not candidates:
             if now - pull.first > GIVE_UP:
@@ -196,6 +201,10 @@ class Puller:
         rtt = max(FIRST_RTT if state.link.rtt is None else state.link.rtt for state in chosen)
         self._wake(envelope_id, now + 2.5 * rtt + 0.060)
 
+    def _room(self, state: LinkGossip) -> int:
+        """How many more ids may be wanted of this link now: none while it is ignored."""
+        return state.room() if state.ignored_until <= self._context.now else 0
+
     def _order(self, state: LinkGossip) -> tuple[bool, int, float, float]:
         """Best first: not the ones that owe us an answer already, nor those that broke a promise."""
         oldest = next(iter(state.wanted.values()), None)
@@ -211,7 +220,7 @@ class Puller:
     def pump(self, state: LinkGossip) -> None:
         """Want more of what anti-entropy showed, as far as the window allows."""
         ids: list[bytes] = []
-        room = min(state.room(), WANT_BATCH)
+        room = min(self._room(state), WANT_BATCH)
         while state.backlog and len(ids) < room:
             envelope_id = state.backlog.popleft()
             if envelope_id in self._in_flight or self._holdings.is_known(envelope_id):
@@ -260,7 +269,7 @@ class Puller:
 
     def missed(self, state: LinkGossip, envelope_id: bytes) -> None:
         """The link says that it does not hold an id: the next announcer is asked at once."""
-        if state.wanted.get(envelope_id) is None:
+        if not state.answered(envelope_id):
             return
         pull = self._pulls.get(envelope_id)
         said = pull.announced.get(state.link.number) if pull else None
@@ -269,9 +278,11 @@ class Puller:
             self._broke(state, 1)
 
     def _broke(self, state: LinkGossip, promises: int) -> None:
-        state.broken += promises
+        state.broken = min(state.broken + promises, BROKEN_MAX)
+        state.owed = FIRST_OWED
         if state.broken >= BROKEN_MAX:
             state.ignored_until = self._context.now + IGNORED_SECONDS
+            state.backlog.clear()
         self._broken_promise(state)
 
     def _unanswered(self, state: LinkGossip, envelope_id: bytes) -> None:
@@ -281,8 +292,16 @@ class Puller:
         if envelope_id in self._pulls:
             self._wake(envelope_id, self._context.now)
 
+    def link_up(self, state: LinkGossip) -> None:
+        """A link is up: what its node broke on an earlier one still counts."""
+        state.broken, state.ignored_until = self._remembered.pop(state.link.node_id, (0, 0.0))
+
     def link_down(self, state: LinkGossip) -> None:
         """Nothing of what this link was asked will come; ask others."""
+        if state.broken:
+            self._remembered[state.link.node_id] = state.broken, state.ignored_until
+            if len(self._remembered) > MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
         for envelope_id in list(state.wanted):
             self._unanswered(state, envelope_id)
         for pull in self._pulls.values():

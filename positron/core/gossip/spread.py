@@ -88,6 +88,7 @@ class Gossip:
     def link_up(self, link: Link) -> LinkGossip:
         """A link is up: it may become a source, and may ask for what is held."""
         state = self.states[link.number] = link_gossip(link, self._limits_for(link))
+        self.puller.link_up(state)
         self.sources.link_up(state)
         self.relay.catch_up(state)
         return state
@@ -224,11 +225,13 @@ class Gossip:
             self.sources.showed(state, self._context.now - spread.first)
         return True
 
-    def lacking(self, link: Link, ids: list[bytes]) -> None:
-        """An exchange of sets showed that the link holds these and we do not."""
+    def lacking(self, link: Link, ids: list[bytes]) -> bool:
+        """An exchange of sets showed that the link holds these and we do not. Whether it is to be asked for them."""
         state = self.states.get(link.number)
-        if state is not None:
-            self.puller.shown_by_sync(state, ids)
+        if state is None or self.ignores(state):
+            return False
+        self.puller.shown_by_sync(state, ids)
+        return True
 
     def offered(self, link: Link, ids: list[bytes]) -> None:
         """An exchange of sets told the link of these: it may ask for them."""

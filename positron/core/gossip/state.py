@@ -1,4 +1,4 @@
-"""What gossip keeps about one link. All of it goes when the link goes."""
+"""What gossip keeps about one link. All of it goes when the link goes, but for broken promises (`Puller`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ WANT_WINDOW = 256 * 1024
 """Bytes that may be wanted of one link and not yet be here, counted at the link's mean envelope size."""
 
 FIRST_MEAN = 1024.0
+FIRST_OWED = 4
+"""Envelopes a link may owe us before it gave one, and all that it may have broken its promise of before it is ignored.
+Each answer lets it owe one more, so what it may owe doubles with each round trip, and it starts anew once nothing is
+wanted of it. A liar breaks no more promises than it kept a moment ago, and four."""
+
 MAX_OFFERS = 131_072
 SERVED_TWICE = 2
 
@@ -40,6 +45,8 @@ class LinkGossip:
     mean_size: float = FIRST_MEAN
     wanted: dict[bytes, float] = field(factory=dict)
     """Ids asked of this link and not answered yet, and when."""
+    owed: int = FIRST_OWED
+    """How many ids may be wanted of it at once, besides `WANT_WINDOW`."""
     backlog: deque[bytes] = field(factory=deque)
     """Ids that an anti-entropy exchange showed, to be wanted as the window allows."""
     offers: dict[bytes, int] = field(factory=dict)
@@ -73,8 +80,16 @@ class LinkGossip:
         return True
 
     def room(self) -> int:
-        """How many more ids may be wanted of this link now."""
-        return max(0, int(WANT_WINDOW / self.mean_size) - len(self.wanted))
+        """How many more ids may be wanted of this link now: of one that broke promises, as many as are left to it."""
+        owed = FIRST_OWED - self.broken if self.broken else self.owed
+        return max(0, min(owed, int(WANT_WINDOW / self.mean_size)) - len(self.wanted))
+
+    def answered(self, envelope_id: bytes) -> bool:
+        """An answer to a WANT came, PUSH or MISS; False if the id was not wanted of this link."""
+        if self.wanted.pop(envelope_id, None) is None:
+            return False
+        self.owed = self.owed + 1 if self.wanted or self.backlog else FIRST_OWED
+        return True
 
     def measured(self, size: int) -> None:
         """An envelope of this size came on the link."""
