@@ -62,7 +62,7 @@ CORE_PARTS = {"overlay", "gossip", "sync", "trust", "addresses", "direct"}
 STANDS_ON = {"overlay": {"addresses"}}
 """Whom to be linked to is chosen from the address book."""
 
-REACTOR_ALLOWED = {"tap.py", "simulation/real.py", "cli/simulate.py", "bench/worker.py"}
+REACTOR_ALLOWED = {"tap.py", "simulation/real.py", "cli/simulate.py", "bench/worker.py", "bench/feeder.py"}
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, str]]:

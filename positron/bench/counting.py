@@ -1,4 +1,4 @@
-"""What one receiver heard of a run: which messages, how late, how often twice.
+"""What one receiver heard of a run: which messages, how late, how often twice. And how late its loop was.
 
 A payload begins with `HEADER`: when it was published (the clock that all processes of a computer share), the number of
 its run, and its own number in that run. The rest is zeros.
@@ -13,6 +13,8 @@ from typing import Any
 HEADER = struct.Struct(">dII")
 MIN_SIZE = HEADER.size
 """Bytes that a payload needs at least."""
+LOOK_EVERY = 0.005
+"""Seconds between two looks at how late a loop is."""
 
 
 class Heard:
@@ -49,6 +51,28 @@ class Heard:
                 for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))
             },
         }
+
+
+class Lateness:
+    """How late `reactor` comes to what is due, looked at again and again until `end`."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._late: list[float] = []
+        self._wait()
+
+    def _wait(self) -> None:
+        self._due = self._reactor.seconds() + LOOK_EVERY
+        self._call = self._reactor.callLater(LOOK_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._late.append(max(0.0, self._reactor.seconds() - self._due))
+        self._wait()
+
+    def end(self) -> float | None:
+        """The seconds that 99 of 100 looks were not above."""
+        self._call.cancel()
+        return quantile(sorted(self._late), 0.99)
 
 
 def quantile(ordered: list[float], share: float) -> float | None:

@@ -61,6 +61,44 @@ def local(settings: Settings, as_csv: bool, size_: int, **values: Any) -> int:
     return FAILED if problem is not None else 0
 
 
+@bench_.command("micro")
+@click.option("--quick", is_flag=True, help="A tenth of the work, once: rough figures.")
+@csv_option
+@shared
+@pass_settings
+def micro(settings: Settings, as_csv: bool, quick: bool) -> None:
+    """Measure what each step costs, beside the price of a signature.
+
+    V is the CPU time to verify one Ed25519 signature, S to make one, measured in between; all else is a ratio to them,
+    with its goal. Takes about a minute, and wants the computer for itself.
+    """
+    from positron.bench.micro import measure
+
+    with _progress() as progress:
+        figures = measure(progress, quick)
+    output = Output(settings)
+    if as_csv:
+        _csv(output, figures["ratios"])
+    elif output.json:
+        output.object(figures)
+    else:
+        output.table(figures, "ratios", RATIOS)
+        if output.terminal:
+            verify, sign = (figures[name] * 1e6 for name in ("verify_seconds", "sign_seconds"))
+            output.line(f"\nV = {verify:.1f} µs, S = {sign:.1f} µs")
+
+
+RATIOS = (
+    Column("about", "WHAT"),
+    Column("name"),
+    Column("value", "IS", lambda value: f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"),
+    Column("unit", ""),
+    Column("at_least", "GOAL", lambda at_least: ">=" if at_least else "<="),
+    Column("goal", " ", lambda value: f"{value:,.10g}"),
+    Column("met", "MET", lambda met: "yes" if met else "MISSED"),
+    Column("raw"),
+)
+
 NODES = (
     Column("node", "NODE", str),
     Column("author", "PUBLISHED", lambda value: "yes" if value else ""),

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.bench import local
+from positron.bench import local, micro
 from tests.cli.running import Result, clean, keys, run
 from tests.test_docs import page, section, table
 
@@ -103,3 +103,43 @@ class EndTests(SynchronousTestCase):
         lines = self.command().lines
         self.assertEqual(lines[0], "name\tvalue")
         self.assertIn("nodes\t3", lines)
+
+
+class MicroTests(SynchronousTestCase):
+    """How ratios are shown, with figures made up."""
+
+    def setUp(self) -> None:
+        clean(self)
+        self.quick: list[bool] = []
+
+        def measure(progress: object, quick: bool) -> dict[str, Any]:
+            self.quick.append(quick)
+            raw = {goal.name: 1.0 for goal in micro.GOALS}
+            return micro.figures({**raw, "receive": 45e-6, "simulator": 31_234.5}, 40e-6, 15e-6)
+
+        self.patch(micro, "measure", measure)
+
+    def test_json(self) -> None:
+        """Every ratio, with its goal and whether it is met, and the two prices."""
+        done = run(["bench", "micro", "--json"])
+        self.assertEqual((done.code, done.err), (0, ""))
+        body = done.json()
+        self.assertEqual(set(body), keys("schema verify_seconds sign_seconds ratios"))
+        self.assertEqual([row["name"] for row in body["ratios"]], [goal.name for goal in micro.GOALS])
+        for row in body["ratios"]:
+            self.assertEqual(set(row), keys("name value unit goal at_least met raw about"))
+        self.assertEqual((body["ratios"][0]["met"], self.quick), (True, [False]))
+
+    def test_csv(self) -> None:
+        """A row for each ratio."""
+        lines = run(["bench", "micro", "--quick", "--csv"]).lines
+        found = list(csv.DictReader(lines))
+        self.assertEqual([row["name"] for row in found], [goal.name for goal in micro.GOALS])
+        self.assertEqual(self.quick, [True])
+
+    def test_terminal(self) -> None:
+        """What is missed stands out, and the prices are said."""
+        shown = run(["bench", "micro"], terminal=True).out
+        self.assertIn("MISSED", shown)
+        self.assertIn("31,234", shown)
+        self.assertIn("V = 40.0 µs, S = 15.0 µs", shown)
