@@ -6,18 +6,17 @@ a bootstrap node and what peers tell of each other. Some of them publish; each m
 
 from __future__ import annotations
 
-import json
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 from attrs import frozen
 
 from positron.bench.counting import MIN_SIZE
-from positron.bench.processes import Process, Processes
+from positron.bench.processes import Process, Processes, halting, start
 from positron.core.envelope import MAX_PAYLOAD
 
 Progress = Callable[[float], None]
@@ -27,22 +26,23 @@ MAX_NODES = 100
 MAX_MESSAGES = 10_000_000
 LINKS = 5
 """Links (or all others, if they are fewer) that every node has before the first message: a node's own target."""
-LINKING = 60.0
-"""Seconds that they may take for it."""
 WARM_UP, WARM_RATE = 50, 50
 """Messages published before those that are measured, and how many a second: links choose their sources by them."""
 QUIET = 15.0
 """Seconds without a new delivery that end a run: three rounds of anti-entropy."""
 LOOK_EVERY = 0.25
 """Seconds between two looks at what has arrived."""
+SLOW_SECONDS = 0.01
+"""What a slow subscriber takes for each message."""
 
 
 @frozen(kw_only=True)
 class Plan:
     """What is measured. `rate` is messages a second of all authors together, 0 for flat out.
 
-    The first `authors` nodes publish. The last `slow` nodes take `slow_seconds` for each message. ValueError with a
-    sentence if it makes no sense.
+    The first `authors` nodes publish. The last `slow` nodes have a subscriber that takes `SLOW_SECONDS` for a message,
+    and the `halting` ones before those stand still nine tenths of the time. ValueError with a sentence if it makes no
+    sense.
     """
 
     nodes: int = 5
@@ -51,7 +51,7 @@ class Plan:
     rate: float = 0.0
     authors: int = 1
     slow: int = 0
-    slow_seconds: float = 0.01
+    halting: int = 0
 
     def __attrs_post_init__(self) -> None:
         largest = MAX_PAYLOAD - 5  # what msgpack puts before so many bytes
@@ -61,10 +61,17 @@ class Plan:
             (not MIN_SIZE <= self.size <= largest, f"--size is {MIN_SIZE} to {largest} bytes"),
             (not 0 <= self.rate < float("inf"), "--rate is messages a second, or 0 for flat out"),
             (not 1 <= self.authors <= self.nodes, "--authors are some of the nodes, 1 at least"),
-            (not 0 <= self.slow < self.nodes, "--slow leaves one node at least that is not"),
+            (not 0 <= self.slow <= self.nodes, "--slow are some of the nodes"),
+            (not 0 <= self.halting <= self.nodes, "--halting are some of the nodes"),
+            (self.quick < 2, "--slow and --halting leave two nodes at least, the first author among them"),
         ):
             if wrong:
                 raise ValueError(sentence)
+
+    @property
+    def quick(self) -> int:
+        """How many nodes, the first ones, are neither slow nor halting: what is said of receivers is said of them."""
+        return self.nodes - self.slow - self.halting
 
     def share_of(self, author: int) -> tuple[int, int]:
         """The number of the first message of this author, and how many are its."""
@@ -84,12 +91,14 @@ class _Run:
         self.nodes = nodes
         self.number = number
         self._owed = [plan.owed_to(node) for node in range(plan.nodes)]
+        self.memory: list[tuple[int, int]] = []
+        """Of looks at it: messages that arrived at all nodes together, and the most memory that one of them had."""
 
     def play(self, progress: Progress) -> list[dict[str, Any]]:
         """Publish everything, and wait until it is everywhere or nothing comes any more. What each node heard."""
         plan = self.plan
         for index, node in enumerate(self.nodes):
-            slow = plan.slow_seconds if index >= plan.nodes - plan.slow else 0.0
+            slow = SLOW_SECONDS if index >= plan.nodes - plan.slow else 0.0
             node.ask("expect", run=self.number, total=plan.messages, slow=slow)
         authors = self.nodes[: plan.authors]
         for index, author in enumerate(authors):
@@ -102,7 +111,8 @@ class _Run:
                 size=plan.size,
                 rate=plan.rate / plan.authors,
             )
-        self._wait(authors, progress)
+        with halting(self.nodes[plan.quick : plan.quick + plan.halting]):
+            self._wait(authors, progress)
         for author in authors:
             author.answer("publish", QUIET)
         return self.nodes.ask_all("report", run=self.number)
@@ -111,37 +121,14 @@ class _Run:
         arrived, since = 0, time.monotonic()
         while arrived < sum(self._owed) and time.monotonic() - since < QUIET:
             time.sleep(LOOK_EVERY)
-            counts = [one["messages"] for one in self.nodes.ask_all("count", run=self.number)]
-            if sum(counts) > arrived:
-                arrived, since = sum(counts), time.monotonic()
+            found = self.nodes.ask_all("count", run=self.number)
+            counted = sum(one["messages"] for one in found)
+            self.memory.append((counted, max(one["rss_bytes"] for one in found)))
+            if counted > arrived:
+                arrived, since = counted, time.monotonic()
                 progress(arrived / sum(self._owed))
             for author in authors:
                 author.has("publish")
-
-
-def start(folder: Path, count: int, **options: Any) -> Processes:
-    """So many nodes that are linked. `options` are given to all of them, over what a measurement needs."""
-    network = f"bench-{secrets.token_hex(8)}"
-    nodes = Processes()
-    try:
-        bootstrap: list[str] = []
-        for index in range(count):
-            config = {
-                "network": network,
-                "host": "127.0.0.1",
-                "port": 0,
-                "bootstrap": bootstrap,
-                "data_dir": str(folder / str(index)),
-                **options,
-            }
-            nodes.append(Process(folder, str(index), "positron.bench.worker", [json.dumps(config)]))
-            address = nodes[-1].ask("ready")["address"]
-            bootstrap = bootstrap or [address]
-        nodes.ask_all("linked", LINKING, peers=min(LINKS, count - 1))
-    except BaseException:
-        nodes.__exit__()
-        raise
-    return nodes
 
 
 def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, Any]:
@@ -151,14 +138,16 @@ def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, A
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="positron-bench-") as root:
-        with start(Path(root), plan.nodes) as nodes:
+        with start(Path(root), plan.nodes, min(LINKS, plan.nodes - 1)) as nodes:
             warm = Plan(nodes=plan.nodes, messages=WARM_UP, rate=WARM_RATE, authors=plan.authors)
             _Run(warm, nodes, 0).play(lambda _share: None)
             before = nodes.ask_all("spent")
-            heard = _Run(plan, nodes, 1).play(progress)
+            run = _Run(plan, nodes, 1)
+            heard = run.play(progress)
             after = nodes.ask_all("spent")
     spent = [_difference(*pair) for pair in zip(before, after, strict=True)]
-    return _figures(plan, heard, spent, time.monotonic() - begun)
+    found = _figures(plan, heard, spent)
+    return {**found, "rss_growth": _growth(run.memory), "wall_seconds": time.monotonic() - begun}
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -169,9 +158,7 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _figures(
-    plan: Plan, heard: list[dict[str, Any]], spent: list[dict[str, Any]], wall: float
-) -> dict[str, Any]:
+def _figures(plan: Plan, heard: list[dict[str, Any]], spent: list[dict[str, Any]]) -> dict[str, Any]:
     rows = [
         {
             "node": index,
@@ -185,7 +172,7 @@ def _figures(
         for index, (one, cost) in enumerate(zip(heard, spent, strict=True))
     ]
     receivers = [row for row in rows if row["owed"]]
-    quick = [row for row in receivers if row["node"] < plan.nodes - plan.slow] or receivers
+    quick = [row for row in receivers if row["node"] < plan.quick]
     delivered = sum(row["messages"] for row in receivers)
     wire = [one["wire_bytes"] for one in spent]
     return {
@@ -195,6 +182,7 @@ def _figures(
         "rate": plan.rate or None,
         "authors": plan.authors,
         "slow": plan.slow,
+        "halting": plan.halting,
         "delivery": delivered / sum(row["owed"] for row in receivers),
         "repeated": sum(one["repeated"] for one in heard),
         "messages_per_second": min(row["messages_per_second"] for row in quick),
@@ -204,9 +192,19 @@ def _figures(
         "wire_bytes_per_payload_byte": None if None in wire else _ratio(sum(wire), delivered * plan.size),
         "duplicates_per_1000": _ratio(sum(row["duplicates"] for row in rows) * 1000, delivered),
         "rss_bytes": max(row["rss_bytes"] for row in rows),
-        "wall_seconds": wall,
         "receivers": rows,
     }
+
+
+def _growth(memory: list[tuple[int, int]]) -> float | None:
+    """Bytes of memory for each message that arrived somewhere, over the second half of the looks; None of too few.
+
+    The slope of the line of least squares.
+    """
+    half = memory[len(memory) // 2 :]
+    if len({counted for counted, _ in half}) < 2:
+        return None
+    return linear_regression(*zip(*half, strict=True)).slope
 
 
 def _worst(rows: list[dict[str, Any]], name: str) -> float | None:

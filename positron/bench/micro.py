@@ -7,7 +7,6 @@ its messages in memory, but for the row that is about storing. CPU time is of al
 from __future__ import annotations
 
 import json
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from attrs import field, frozen
 
 from positron.bench.primitives import best, prices
-from positron.bench.processes import MeasureError, Process, Processes
+from positron.bench.processes import MeasureError, Process, Processes, start
 from positron.simulation.running import simulate
 from positron.simulation.scenario import Scenario
 
@@ -35,8 +34,6 @@ RELAYED, RELAYED_PACED, RELAYED_RATE = 4_000, 3_000, 1_000
 HANDSHAKES = 100
 LINKS = 100
 ROWS, ROW_SIZE = 20_000, 300
-UNLIMITED = {"host": "127.0.0.1", "port": 0, "profile": "local"}
-"""What every node is given: with the limits of `local` nothing that is measured here is held back."""
 REPEATS = 3
 """Measurements of a row, of which the best counts: what disturbs only ever adds."""
 SIMULATED, SIMULATED_SECONDS = 100, 5.0
@@ -133,20 +130,15 @@ class _Bench:
 
     @contextmanager
     def _nodes(self, count: int, module: str = "worker", **options: Any) -> Iterator[Processes]:
-        """So many linked nodes that keep messages in memory, and behind them a feeder of the first."""
+        """So many linked nodes that keep messages in memory, and behind them a feeder of the first.
+
+        With the limits of `local` nothing that is measured here is held back.
+        """
         self._number += 1
         folder = self._root / str(self._number)
         folder.mkdir()
-        network = f"bench-{secrets.token_hex(8)}"
-        with Processes() as nodes:
-            bootstrap: list[str] = []
-            for index in range(count):
-                config = {"network": network, "bootstrap": bootstrap, **UNLIMITED, **options}
-                nodes.append(Process(folder, str(index), f"positron.bench.{module}", [json.dumps(config)]))
-                address = nodes[-1].ask("ready")["address"]
-                bootstrap = bootstrap or [address]
-            nodes.ask_all("linked", peers=count - 1)
-            feeding = json.dumps({"network": network, "address": bootstrap[0]})
+        with start(folder, count, count - 1, module, data_dir=None, profile="local", **options) as nodes:
+            feeding = json.dumps({"network": nodes.network, "address": nodes.address})
             nodes.append(Process(folder, "feeder", "positron.bench.feeder", [feeding]))
             yield nodes
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +25,10 @@ PATIENCE = 60.0
 """Seconds an answer may take, if nothing else is said."""
 ENDING = 10.0
 """Seconds a worker may take to stop its node."""
+LINKING = 60.0
+"""Seconds that nodes may take to be linked."""
+STANDS, GOES = 0.18, 0.02
+"""Seconds that a halting process stands still, and goes on, by turns."""
 
 
 class MeasureError(PositronError):
@@ -83,6 +91,10 @@ class Process:
             pass
         return name in self._answers
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing if it is gone."""
+        self._process.send_signal(number)
+
     def end(self) -> None:
         """Close its stdin, and wait until it is gone."""
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -122,7 +134,13 @@ class Process:
 
 
 class Processes(list[Process]):
-    """Workers as a context manager: whatever happens, none is left."""
+    """Workers as a context manager: whatever happens, none is left.
+
+    `network` is their name for it, `address` where the first one listens.
+    """
+
+    network = ""
+    address = ""
 
     def __enter__(self) -> Self:
         return self
@@ -136,3 +154,54 @@ class Processes(list[Process]):
         for process in self:
             process.tell(name, **more)
         return [process.answer(name, seconds) for process in self]
+
+
+def start(folder: Path, count: int, links: int, module: str = "worker", **options: Any) -> Processes:
+    """So many nodes on loopback, each with so many links at least. The first is the bootstrap of the others.
+
+    Each has a data folder, of its number, in `folder`; `options` are further ones of their configuration.
+    """
+    nodes = Processes()
+    nodes.network = f"bench-{secrets.token_hex(8)}"
+    config = {"network": nodes.network, "host": "127.0.0.1", "port": 0, **options}
+    try:
+        for index in range(count):
+            own = {
+                "bootstrap": [nodes.address] if nodes else [],
+                "data_dir": str(folder / str(index)),
+                **options,
+            }
+            arguments = [json.dumps({**config, **own})]
+            nodes.append(Process(folder, str(index), f"positron.bench.{module}", arguments))
+            address = nodes[-1].ask("ready")["address"]
+            nodes.address = nodes.address or address
+        nodes.ask_all("linked", LINKING, peers=links)
+    except BaseException:
+        nodes.__exit__()
+        raise
+    return nodes
+
+
+@contextmanager
+def halting(processes: Sequence[Process]) -> Iterator[None]:
+    """Meanwhile these processes stand still nine tenths of the time: they read slowly, and do all else slowly too."""
+    over = threading.Event()
+
+    def halt() -> None:
+        going = True
+        while not over.wait(GOES if going else STANDS):
+            going = not going
+            for process in processes:
+                process.signal(signal.SIGCONT if going else signal.SIGSTOP)
+        for process in processes:
+            process.signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=halt, daemon=True)
+    if processes:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if processes:
+            thread.join()

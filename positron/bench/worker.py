@@ -98,8 +98,8 @@ class Worker:
         return {}
 
     async def count(self, run: int) -> dict[str, Any]:
-        """How many of the run's messages are here."""
-        return {"messages": self._runs[run].count}
+        """How many of the run's messages are here, and how much memory this process has."""
+        return {"messages": self._runs[run].count, "rss_bytes": resident_bytes()}
 
     async def report(self, run: int) -> dict[str, Any]:
         """The run as it was heard."""

@@ -33,6 +33,7 @@ def bench_() -> None:
 @click.option("--rate", default=0.0, help="Messages a second, of all authors together. [0: flat out]")
 @click.option("--authors", default=1, show_default=True, help="Nodes that publish, each its share.")
 @click.option("--slow", default=0, show_default=True, help="Nodes whose subscriber takes 10 ms a message.")
+@click.option("--halting", default=0, show_default=True, help="Nodes that stand still 9/10 of the time.")
 @csv_option
 @shared
 @pass_settings

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.bench.local import Plan, fault
-from positron.bench.processes import MeasureError, Process, Processes
+from positron.bench.local import Plan, _growth, fault
+from positron.bench.processes import MeasureError, Process, Processes, halting
 
 ECHO = """
 import json, sys
@@ -46,7 +46,9 @@ class PlanTests(SynchronousTestCase):
             {"rate": -1.0},
             {"rate": float("nan")},
             {"authors": 6},
-            {"slow": 5},
+            {"slow": 4},
+            {"slow": -1},
+            {"halting": 6},
         ):
             error = self.assertRaises(ValueError, Plan, **wrong)
             self.assertIn("--" + next(iter(wrong)), str(error))
@@ -69,6 +71,18 @@ class FaultTests(SynchronousTestCase):
     def test_twice(self) -> None:
         """A repetition is a fault too."""
         self.assertEqual(fault(self.figures(10, repeated=2)), "2 deliveries came twice")
+
+
+class GrowthTests(SynchronousTestCase):
+    def test_slope(self) -> None:
+        """Only the second half counts: what a node takes once is no growth."""
+        looks = [(count, 50_000 + min(count, 10) * 1_000 + 7 * max(0, count - 20)) for count in range(41)]
+        self.assertAlmostEqual(_growth(looks) or 0, 7)
+
+    def test_too_few(self) -> None:
+        """Of one look, or of looks between which nothing came, nothing follows."""
+        self.assertIsNone(_growth([(5, 100)]))
+        self.assertIsNone(_growth([(0, 100), (5, 100), (5, 200)]))
 
 
 class ProcessTests(SynchronousTestCase):
@@ -101,6 +115,13 @@ class ProcessTests(SynchronousTestCase):
         error = self.assertRaises(MeasureError, self.nodes[0].ask, "die")
         self.assertEqual(str(error), "node 0 ended with 1: out of luck")
         self.assertRaises(MeasureError, self.nodes[0].ask, "now")
+
+    def test_halting(self) -> None:
+        """A halting process answers, later; afterwards it goes on as ever."""
+        with halting(self.nodes[:1]):
+            for number in range(20):
+                self.assertEqual(self.nodes[0].ask("slowly", number=number)["got"]["number"], number)
+        self.assertEqual(self.nodes[0].ask("now", 5, number=1)["got"]["number"], 1)
 
     def test_silence(self) -> None:
         """An answer that does not come is an error."""

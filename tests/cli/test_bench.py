@@ -12,9 +12,9 @@ from tests.cli.running import Result, clean, keys, run
 from tests.test_docs import page, section, table
 
 FIGURES = keys(
-    "nodes messages size rate authors slow delivery repeated messages_per_second latency_seconds "
+    "nodes messages size rate authors slow halting delivery repeated messages_per_second latency_seconds "
     "cpu_seconds_per_1000 busiest_cpu_seconds wire_bytes_per_payload_byte duplicates_per_1000 rss_bytes "
-    "wall_seconds receivers"
+    "rss_growth wall_seconds receivers"
 )
 RECEIVER = keys(
     "node author owed messages messages_per_second latency_seconds cpu_seconds rss_bytes duplicates"
