@@ -16,8 +16,10 @@ from positron.core.limits import PROFILES, Limits
 from positron.core.links import MAX_PINGS, Link, Links
 from positron.core.notices import Notice
 from positron.core.records import Record
+from positron.core.statements import AddressRecord, Verify, read_address_record
 
-Verify = Callable[[bytes, bytes, bytes], bool]
+ReadRecord = Callable[[bytes, bytes, Verify], AddressRecord]
+"""`read_record(raw, network_id, verify)`, as `positron.core.statements.read_address_record`."""
 
 
 @frozen(kw_only=True)
@@ -58,6 +60,7 @@ class Context:
     rng: Random
     epoch: int
     verify: Verify = verify
+    read_record: ReadRecord = read_address_record
     now: float = 0.0
     wall_offset: float = 0.0
     links: Links = field(factory=Links)

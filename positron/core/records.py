@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import Factory, define, field
+from attrs import Factory, define, field, frozen
 
 Intervals = list[tuple[int, int]]
 """Sequence numbers as sorted, disjoint, closed intervals."""
@@ -79,9 +79,12 @@ class SequencesDropped:
     floor_epoch: int
 
 
-@define
+@frozen(weakref_slot=False)
 class PeerKept:
-    """One entry of the address book. Times are Unix seconds, 0 for never. `record` is the signed form, or empty."""
+    """One entry of the address book. Times are Unix seconds, 0 for never. `record` is the signed form, or empty.
+
+    The book and whoever keeps it hold the same object; a change makes another.
+    """
 
     node_id: bytes
     addresses: tuple[str, ...]

@@ -16,7 +16,7 @@ from positron.core import events, messages
 from positron.core.addresses import AddressBook, group_of, host_of
 from positron.core.anti_entropy import AntiEntropy
 from positron.core.conduct import Conduct
-from positron.core.context import Context, Parameters, Verify
+from positron.core.context import Context, Parameters, ReadRecord
 from positron.core.direct import Direct
 from positron.core.envelope import Envelope
 from positron.core.events import Action, Event
@@ -29,6 +29,7 @@ from positron.core.overlay import Overlay
 from positron.core.records import Loaded, StateKept
 from positron.core.sequences import Sequences
 from positron.core.snapshots import PeerSnapshot, SwarmStats, peer_snapshots, swarm_stats
+from positron.core.statements import Verify, read_address_record
 from positron.core.sync import Index
 from positron.core.trust import Explanation, Trust
 from positron.core.vouching import Vouching
@@ -49,11 +50,12 @@ class Swarm:
         rng: Random,
         *,
         verify: Verify = verify,
+        read_record: ReadRecord = read_address_record,
         now: float = 0.0,
         wall: float = 0.0,
     ) -> None:
         context = Context(
-            me=identity, parameters=parameters, rng=rng, epoch=loaded.epoch, verify=verify, now=now
+            identity, parameters, rng, loaded.epoch, verify=verify, read_record=read_record, now=now
         )
         context.wall_offset = wall - now
         self._context = context

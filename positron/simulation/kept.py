@@ -12,6 +12,7 @@ from positron.core.records import (
     EnvelopesDropped,
     IndexEntry,
     Loaded,
+    PeerForgotten,
     PeerKept,
     SequencesDropped,
     SequencesKept,
@@ -20,6 +21,9 @@ from positron.core.records import (
     TrustChange,
     TrustKept,
 )
+
+MANY_PEERS = 512
+"""So many records of peers, and as many again as there are peers, are kept before the outdated ones are left out."""
 
 
 @define(eq=False)
@@ -30,13 +34,33 @@ class Kept:
     stubs: dict[bytes, StubKept] = field(factory=dict)
     sequences: dict[Any, SequencesKept] = field(factory=dict)
     floors: dict[Any, SequencesDropped] = field(factory=dict)
-    peers: dict[bytes, PeerKept] = field(factory=dict)
     trust: dict[bytes, TrustKept] = field(factory=dict)
     audit: list[TrustChange] = field(factory=list)
     state: dict[str, str] = field(factory=dict)
     epoch: int = 0
     share: Callable[[EnvelopeKept], None] | None = None
     """Called with each envelope before it is kept."""
+    _peers: list[PeerKept | PeerForgotten] = field(factory=list)
+    """What was said of peers, oldest first: a list, for thousands of nodes keep hundreds of peers each, and read them
+    hardly ever."""
+    _peers_limit: int = MANY_PEERS
+
+    @property
+    def peers(self) -> dict[bytes, PeerKept]:
+        """The last that was said of each peer that is not forgotten."""
+        found: dict[bytes, PeerKept] = {}
+        for record in self._peers:
+            if isinstance(record, PeerKept):
+                found[record.node_id] = record
+            else:
+                found.pop(record.node_id, None)
+        return found
+
+    def _peer(self, record: PeerKept | PeerForgotten) -> None:
+        self._peers.append(record)
+        if len(self._peers) >= self._peers_limit:
+            self._peers = list(self.peers.values())
+            self._peers_limit = MANY_PEERS + 2 * len(self._peers)
 
     def remember(self, record: object) -> None:
         """Keep one record, as every store does."""
@@ -61,8 +85,8 @@ class Kept:
                 for key in [key for key in self.sequences if key[:3] == stream]:
                     if key[3] <= record.floor_epoch:
                         del self.sequences[key]
-            case PeerKept():
-                self.peers[record.node_id] = record
+            case PeerKept() | PeerForgotten():
+                self._peer(record)
             case TrustChange():
                 self.audit.append(record)
             case TrustKept():

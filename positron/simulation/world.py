@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
 from typing import Any
 
-from attrs import define, field
-
 from positron.core import events
-from positron.core.context import Parameters, Verify
+from positron.core.context import Parameters
 from positron.core.envelope import Entry
 from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
+from positron.core.statements import Verify, read_address_record
 from positron.core.swarm import Swarm
+from positron.simulation.channel import Channel
 from positron.simulation.kept import Kept
 from positron.simulation.latencies import RETRANSMISSION, Latency, steady
 
@@ -29,26 +30,13 @@ EPOCH_WALL = 1_700_000_000.0
 UNANSWERED = 5.0
 """Seconds after which a dial that nothing answers is given up (`positron.services.network.CONNECT_SECONDS`)."""
 
+RECORDS_READ = 131_072
+"""Address records that a world remembers having read and verified: all nodes that are told the same one share it."""
+
 
 def real_identity(number: int) -> Signer:
     """A real key pair for the node of that number."""
     return Identity(hashlib.blake2b(b"%d" % number, digest_size=32).digest())
-
-
-@define(eq=False)
-class _Channel:
-    """One end of a connection. `other` is the far end; what is sent arrives in order."""
-
-    node: WorldNode
-    number: int
-    other: _Channel | None = None
-    open: bool = True
-    delay: float = 0.0
-    sent: float = -1.0
-    arrives: float = 0.0
-    chunk: list[bytes] = field(factory=list)
-    paused: bool = False
-    held: list[list[bytes]] = field(factory=list)
 
 
 class WorldNode:
@@ -67,7 +55,7 @@ class WorldNode:
         self.delivered: list[events.Deliver] = []
         self.notices: list[Notice] = []
         self.settled: dict[int, events.Settle] = {}
-        self.channels: dict[int, _Channel] = {}
+        self.channels: dict[int, Channel] = {}
         self.bytes_out: dict[int, int] = {}
         self.frames_by_tag: dict[int, int] = {}
         self.hangups: list[tuple[bytes, str]] = []
@@ -86,6 +74,7 @@ class WorldNode:
             self.kept.loaded(int(wall * 1000)),
             Random(self.world.rng.getrandbits(64)),
             verify=self.world.verify,
+            read_record=self.world.read_record,
             now=self.world.now,
             wall=wall,
         )
@@ -214,16 +203,18 @@ class WorldNode:
         channel = self.channels.get(number)
         if channel is not None:
             channel.paused = False
-            held, channel.held = channel.held, []
-            for frames in held:
+            held, channel.held = channel.held, None
+            for frames in held or ():
                 self.world.after(0.0, self.receive, channel, frames)
 
-    def receive(self, channel: _Channel, frames: list[bytes]) -> None:
+    def receive(self, channel: Channel, frames: list[bytes]) -> None:
         """Frames arrive at this end of a channel."""
+        if channel.other is not None and channel.other.chunk is frames:
+            channel.other.chunk = None
         if not channel.open:
             return
         if channel.paused:
-            channel.held.append(frames)
+            channel.held = [*(channel.held or ()), frames]
         else:
             self.step(events.Received(channel.number, frames))
 
@@ -250,12 +241,13 @@ class World:
         self.steps = 0
         self.nodes: list[WorldNode] = []
         self.listening: dict[str, WorldNode] = {}
-        self.dark: dict[str, list[_Channel]] = {}
+        self.dark: dict[str, list[Channel]] = {}
         self.linked: Callable[[WorldNode, WorldNode], None] | None = None
         self.latency = latency or steady(0.010)
         self.loss = loss
         self.identity = identity
         self.verify = verify
+        self.read_record = lru_cache(maxsize=RECORDS_READ)(read_address_record)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
         self._links = 0
@@ -339,18 +331,18 @@ class World:
         if self.linked is not None:
             self.linked(node, target)
 
-    def _channel(self, node: WorldNode) -> _Channel:
+    def _channel(self, node: WorldNode) -> Channel:
         self._links += 1
-        channel = _Channel(node, self._links)
+        channel = Channel(node, self._links)
         node.channels[channel.number] = channel
         return channel
 
-    def carry(self, channel: _Channel, frame: bytes) -> None:
+    def carry(self, channel: Channel, frame: bytes) -> None:
         """Bring a frame to the other end, in order; what is sent at one time on one channel is one chunk."""
         other = channel.other
         if other is None or not channel.open or channel.node.group != other.node.group:
             return
-        if channel.sent == self.now < channel.arrives:
+        if channel.chunk is not None and channel.sent == self.now < channel.arrives:
             channel.chunk.append(frame)
             return
         delay = channel.delay
@@ -360,7 +352,7 @@ class World:
         channel.arrives = max(channel.arrives, self.now + delay)
         self.at(channel.arrives, other.node.receive, other, channel.chunk)
 
-    def close(self, channel: _Channel, reason: str, self_too: bool = True) -> None:
+    def close(self, channel: Channel, reason: str, self_too: bool = True) -> None:
         """Close a channel: this end now, the other when what is under way has arrived."""
         if not channel.open:
             return
@@ -373,12 +365,15 @@ class World:
             when = max(channel.arrives, self.now + channel.delay)
             self.at(when, self.lose, other, "closed by the peer")
 
-    def lose(self, channel: _Channel, reason: str) -> None:
+    def lose(self, channel: Channel, reason: str) -> None:
         """This end of a channel is gone."""
         if channel.open:
             channel.open = False
             channel.node.channels.pop(channel.number, None)
             channel.node.step(events.Disconnected(channel.number, reason))
+        other = channel.other
+        if other is not None and not other.open:
+            channel.other = other.other = None
 
     def partition(self, *groups: list[WorldNode]) -> None:
         """Nothing passes between these groups any more, until `heal`."""

@@ -226,6 +226,18 @@ class LearnTests(SynchronousTestCase):
         self.assertEqual({entry.node_id for entry in again}, set(stored))
         self.assertTrue(again.get(id_of(200)).kept.tried)
 
+    def test_what_was_handed_over_stays(self) -> None:
+        """The store may write a record later: whatever happens to the entry meanwhile, that record does not change."""
+        context, book = new_book()
+        book.learn(record(1, "8.1.1.1:9000"), "9.9.9.9:1")
+        (handed,) = kept(context).values()
+        before = repr(handed)
+        book.learn(record(1, "8.2.1.1:9000", seq=2), "9.9.9.9:1")
+        book.failed(id_of(1), 5.0)
+        book.proven(id_of(1), "8.3.1.1:9000")
+        self.assertEqual(repr(handed), before)
+        self.assertEqual(book.get(id_of(1)).kept, kept(context)[id_of(1)])
+
 
 class QuotaTests(SynchronousTestCase):
     def test_per_group(self) -> None:

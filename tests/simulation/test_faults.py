@@ -139,7 +139,7 @@ class TeaserTests(SynchronousTestCase):
         outcome = simulate(Scenario(**values, malicious=Malicious(0.5, "teasing", 1.0)))  # type: ignore[arg-type]
         found = outcome.teased
         assert found is not None
-        self.assertTrue(found.pairs > 5 and found.broken_max >= 1, found)
+        self.assertTrue(found.pairs > 0 and found.broken_max >= 1, found)
         self.assertTrue(1 <= found.charged_max <= 4, found)
         self.assertTrue(outcome.is_clean, outcome.faults)
         self.assertIsNone(simulate(Scenario(**values)).teased)  # type: ignore[arg-type]

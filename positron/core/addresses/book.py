@@ -8,9 +8,9 @@ yields only when its last three dials failed or nobody heard of it for 30 days.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from operator import attrgetter
+from typing import Any
 
-from attrs import define, evolve, field, fields
+from attrs import define, evolve, field
 
 from positron.core.addresses.hosts import (
     group_of,
@@ -38,11 +38,10 @@ LOWEST_LEARNED_PORT = 1024
 
 ANCHORS = "anchors"
 
-_values = attrgetter(*(each.name for each in fields(PeerKept)))
-"""The fields of a record in order: copied so, it takes a fifth of the time that `evolve` takes."""
+_Table = dict[str, "tuple[Entry, ...]"]
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Entry:
     """One node of the book: what is kept of it, and what only this run knows. Times are in seconds of `now`.
 
@@ -50,6 +49,7 @@ class Entry:
     """
 
     kept: PeerKept
+    """What the store has too: another one takes its place when anything changes."""
     group: str
     retry_at: float = float("-inf")
     failed_at: float = float("-inf")
@@ -60,12 +60,12 @@ class Entry:
 
     def __attrs_post_init__(self) -> None:
         self.node_id = self.kept.node_id
-        self.found_at(self.kept.addresses)
+        self.reach = min(map(reach_of, self.kept.addresses))
 
-    def found_at(self, addresses: tuple[str, ...]) -> None:
-        """It has these addresses, at least one, from now on."""
-        self.kept.addresses = addresses
-        self.reach = min(map(reach_of, addresses))
+    def change(self, kept: PeerKept) -> None:
+        """This is known of it from now on."""
+        self.kept = kept
+        self.reach = min(map(reach_of, kept.addresses))
 
     @property
     def address(self) -> str:
@@ -82,10 +82,9 @@ class AddressBook:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._entries: dict[bytes, Entry] = {}
-        self._groups: dict[str, list[bytes]] = {}
-        self._sources: dict[str, dict[bytes, None]] = {}
-        self._tellable: tuple[dict[bytes, bytes], ...] = ({}, {}, {})
-        """The records that others may be told of, by node id: one table for each reach."""
+        self._groups: _Table = {}
+        self._sources: _Table = {}
+        """The untried entries by the group of whoever told us."""
         self._dials: dict[str, float] = {}
         self.contested: dict[bytes, None] = {}
         """Untested entries that stood in a newcomer's way: the next to be tested, at most 64."""
@@ -114,9 +113,9 @@ class AddressBook:
         """Every network group that has an entry."""
         return list(self._groups)
 
-    def of_group(self, group: str) -> list[Entry]:
+    def of_group(self, group: str) -> tuple[Entry, ...]:
         """The entries of one network group."""
-        return [self._entries[node_id] for node_id in self._groups.get(group, ())]
+        return self._groups.get(group, ())
 
     # ----------------------------------------------------------------------------------------- from the store
 
@@ -131,7 +130,6 @@ class AddressBook:
             entry = Entry(evolve(kept, addresses=addresses, failures=0), group_of(addresses[0]))
             if len(self) < MAX_RECORDS and self._has_room(entry):
                 self._insert(entry)
-                self._tell(entry)
         for item in (state or {}).get(ANCHORS, "").split(","):
             try:
                 node_id, address = parse_bootstrap(item)
@@ -184,12 +182,11 @@ class AddressBook:
             addresses = tuple(dict.fromkeys((kept.addresses[0], *addresses)))[:MAX_ADDRESSES]
         elif not self._regroup(entry, group_of(addresses[0])):
             return False
+        failures = kept.failures
         if addresses != kept.addresses:
-            kept.failures = 0
+            failures = 0
             entry.retry_at = float("-inf")
-        kept.record, kept.record_seq = record.raw, record.seq
-        entry.found_at(addresses)
-        self._keep(entry)
+        self._change(entry, addresses=addresses, record=record.raw, record_seq=record.seq, failures=failures)
         return True
 
     def proven(self, node_id: bytes, address: str) -> None:
@@ -203,21 +200,18 @@ class AddressBook:
             if not self._add(entry):
                 return
         kept = entry.kept
-        self._leave(self._sources, kept.source_group, node_id)
-        entry.found_at(tuple(dict.fromkeys((address, *kept.addresses)))[:MAX_ADDRESSES])
-        kept.tried, kept.failures, kept.last_seen = True, 0, self._context.wall
+        _leave(self._sources, kept.source_group, entry)
+        addresses = tuple(dict.fromkeys((address, *kept.addresses)))[:MAX_ADDRESSES]
+        self._change(entry, addresses=addresses, tried=True, failures=0, last_seen=self._context.wall)
         entry.retry_at = entry.failed_at = float("-inf")
         self.contested.pop(node_id, None)
         self._regroup(entry, group_of(address))
-        self._keep(entry)
 
     def seen(self, node_id: bytes) -> None:
         """A link to this node, whoever dialled, is up, or was until now."""
         entry = self._entries.get(node_id)
         if entry is not None:
-            entry.kept.last_seen = self._context.wall
-            entry.kept.failures = 0
-            self._keep(entry)
+            self._change(entry, last_seen=self._context.wall, failures=0)
 
     def failed(self, node_id: bytes, retry_after: float, *, refused: bool = False) -> None:
         """A dial to this node came to nothing, or (`refused`) it answered and will not have us. Seconds to wait."""
@@ -226,10 +220,9 @@ class AddressBook:
             return
         entry.failed_at = self._context.now
         entry.retry_at = self._context.now + retry_after
-        if not refused:
-            entry.kept.failures = min(entry.kept.failures + 1, 1000)
         self.contested.pop(node_id, None)
-        self._keep(entry)
+        if not refused:
+            self._change(entry, failures=min(entry.kept.failures + 1, 1000))
 
     def forget(self, node_id: bytes) -> bool:
         """Know nothing of this node any more; False if nothing was known."""
@@ -281,13 +274,18 @@ class AddressBook:
 
     def sample(self, count: int, asker: bytes, address: str) -> list[bytes]:
         """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of."""
-        tables = self._tellable[: reach_of(address) + 1]
-        found = [record for table in tables for record in table.values()]
-        if len(found) > count:  # one more, for the asker's own may be among them
-            found = self._context.rng.sample(found, min(count + 1, len(found)))
-        entry = self._entries.get(asker)
-        own = entry.kept.record if entry is not None else b""
-        return [record for record in found if record != own][:count]
+        reach, random = reach_of(address), self._context.rng.random
+        left = list(self._entries.values())
+        found: list[bytes] = []
+        while left and len(found) < count:
+            drawn = int(random() * len(left))
+            entry, left[drawn] = left[drawn], left[-1]
+            left.pop()
+            kept = entry.kept
+            usable = kept.record and kept.failures < FAILURES_TO_YIELD and entry.reach <= reach
+            if usable and kept.node_id != asker:
+                found.append(kept.record)
+        return found
 
     # ------------------------------------------------------------------------------------------------- quotas
 
@@ -301,7 +299,7 @@ class AddressBook:
         if len(self._entries) >= MAX_RECORDS and not self._make_room(entry):
             return False
         self._insert(entry)
-        self._keep(entry)
+        self._context.remember(entry.kept)
         return True
 
     def _has_room(self, entry: Entry) -> bool:
@@ -311,9 +309,8 @@ class AddressBook:
 
     def _yielding(self, newcomer: Entry) -> Entry | None:
         """An entry that must make room for the newcomer; if there is none, one is noted for a test."""
-        in_group = self._groups.get(newcomer.group, [])
-        in_way = in_group if len(in_group) >= MAX_IN_GROUP else self._sources[newcomer.kept.source_group]
-        rivals = [self._entries[node_id] for node_id in in_way]
+        in_group = self.of_group(newcomer.group)
+        rivals = in_group if len(in_group) >= MAX_IN_GROUP else self._sources[newcomer.kept.source_group]
         losers = [entry for entry in rivals if self._yields(entry, newcomer)]
         if losers:
             return min(losers, key=lambda entry: (entry.kept.tried, -entry.kept.failures))
@@ -346,55 +343,45 @@ class AddressBook:
 
     def _insert(self, entry: Entry) -> None:
         self._entries[entry.node_id] = entry
-        self._groups.setdefault(entry.group, []).append(entry.node_id)
+        _join(self._groups, entry.group, entry)
         if not entry.kept.tried:
-            self._sources.setdefault(entry.kept.source_group, {})[entry.node_id] = None
+            _join(self._sources, entry.kept.source_group, entry)
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.node_id]
-        self._leave_group(entry)
-        self._leave(self._sources, entry.kept.source_group, entry.node_id)
-        self._untell(entry)
+        _leave(self._groups, entry.group, entry)
+        _leave(self._sources, entry.kept.source_group, entry)
         self.contested.pop(entry.node_id, None)
         self._context.remember(PeerForgotten(entry.node_id))
 
     def _regroup(self, entry: Entry, group: str) -> bool:
         """It counts in this group from now on, if there is room or an untested entry can make it."""
-        members = self._groups.get(group, [])
         if group == entry.group:
             return True
+        members = self.of_group(group)
         if len(members) >= MAX_IN_GROUP:
-            rivals = [other for other in self.of_group(group) if self._yields(other, entry)]
+            rivals = [other for other in members if self._yields(other, entry)]
             if not rivals:
                 return False
             self._remove(min(rivals, key=lambda other: (other.kept.tried, -other.kept.failures)))
-        self._leave_group(entry)
+        _leave(self._groups, entry.group, entry)
         entry.group = group
-        self._groups.setdefault(group, []).append(entry.node_id)
+        _join(self._groups, group, entry)
         return True
 
-    def _leave_group(self, entry: Entry) -> None:
-        self._groups[entry.group].remove(entry.node_id)
-        if not self._groups[entry.group]:
-            del self._groups[entry.group]
+    def _change(self, entry: Entry, **changes: Any) -> None:
+        """It changed: the store has it anew."""
+        entry.change(evolve(entry.kept, **changes))
+        self._context.remember(entry.kept)
 
-    @staticmethod
-    def _leave(table: dict[str, dict[bytes, None]], key: str, node_id: bytes) -> None:
-        members = table.get(key, {})
-        members.pop(node_id, None)
-        if not members:
-            table.pop(key, None)
 
-    def _keep(self, entry: Entry) -> None:
-        """It changed: hand a copy to the store, and tell others of it or no longer."""
-        self._tell(entry)
-        self._context.remember(PeerKept(*_values(entry.kept)))
+def _join(table: _Table, key: str, entry: Entry) -> None:
+    table[key] = (*table.get(key, ()), entry)
 
-    def _tell(self, entry: Entry) -> None:
-        self._untell(entry)
-        if entry.kept.record and entry.kept.failures < FAILURES_TO_YIELD:
-            self._tellable[entry.reach][entry.node_id] = entry.kept.record
 
-    def _untell(self, entry: Entry) -> None:
-        for table in self._tellable:
-            table.pop(entry.node_id, None)
+def _leave(table: _Table, key: str, entry: Entry) -> None:
+    members = tuple(other for other in table.get(key, ()) if other is not entry)
+    if members:
+        table[key] = members
+    else:
+        table.pop(key, None)

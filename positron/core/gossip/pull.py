@@ -219,13 +219,18 @@ class Puller:
 
     def pump(self, state: LinkGossip) -> None:
         """Want more of what anti-entropy showed, as far as the window allows."""
+        if not state.backlog:
+            return
         ids: list[bytes] = []
         room = min(self._room(state), WANT_BATCH)
-        while state.backlog and len(ids) < room:
-            envelope_id = state.backlog.popleft()
-            if envelope_id in self._in_flight or self._holdings.is_known(envelope_id):
-                continue
-            ids.append(envelope_id)
+        looked_at = 0
+        for envelope_id in state.backlog:
+            if len(ids) >= room:
+                break
+            looked_at += 1
+            if envelope_id not in self._in_flight and not self._holdings.is_known(envelope_id):
+                ids.append(envelope_id)
+        del state.backlog[:looked_at]
         if ids:
             self._want(state, ids)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from attrs import define, field
 
 from positron.core.limits import Bucket, Limits
@@ -47,8 +45,8 @@ class LinkGossip:
     """Ids asked of this link and not answered yet, and when."""
     owed: int = FIRST_OWED
     """How many ids may be wanted of it at once, besides `WANT_WINDOW`."""
-    backlog: deque[bytes] = field(factory=deque)
-    """Ids that an anti-entropy exchange showed, to be wanted as the window allows."""
+    backlog: list[bytes] = field(factory=list)
+    """Ids that an anti-entropy exchange showed, to be wanted in this order as the window allows."""
     offers: dict[bytes, int] = field(factory=dict)
     """Ids we announced to this link or showed it in an exchange: how often each was served."""
     fetching: int = 0

@@ -18,7 +18,6 @@ from positron.core.messages import Peers, PeersGet
 from positron.core.statements import (
     MAX_ADDRESSES,
     AddressRecord,
-    read_address_record,
     sign_address_record,
     subject_of,
 )
@@ -201,7 +200,7 @@ class Discovery:
         """Those that are not in the book, verified. Most of what peers tell is in it, byte for byte."""
         context, holds = self._context, self._book.holds
         return [
-            read_address_record(raw, context.network_id, context.verify) for raw in records if not holds(raw)
+            context.read_record(raw, context.network_id, context.verify) for raw in records if not holds(raw)
         ]
 
     def _is_own(self, link: Link, records: tuple[bytes, ...], news: list[AddressRecord]) -> bool:
