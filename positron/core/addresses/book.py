@@ -311,23 +311,29 @@ class AddressBook:
         """An entry that must make room for the newcomer; if there is none, one is noted for a test."""
         in_group = self.of_group(newcomer.group)
         rivals = in_group if len(in_group) >= MAX_IN_GROUP else self._sources[newcomer.kept.source_group]
-        losers = [entry for entry in rivals if self._yields(entry, newcomer)]
-        if losers:
-            return min(losers, key=lambda entry: (entry.kept.tried, -entry.kept.failures))
-        untested = [entry for entry in rivals if not entry.kept.tried and not entry.kept.failures]
-        if untested and len(self.contested) < MAX_CONTESTED:
-            self.contested[min(untested, key=lambda entry: entry.kept.learned).node_id] = None
+        loser = self._loser(rivals, newcomer)
+        if loser is not None:
+            return loser
+        if len(self.contested) < MAX_CONTESTED:
+            untested = [entry for entry in rivals if not entry.kept.tried and not entry.kept.failures]
+            if untested:
+                self.contested[min(untested, key=lambda entry: entry.kept.learned).node_id] = None
         return None
 
-    def _yields(self, entry: Entry, newcomer: Entry) -> bool:
-        """Whether it has shown to be useless, or the newcomer is proven and it is not."""
-        kept = entry.kept
-        if kept.node_id in self._context.links.up:
-            return False
-        if newcomer.kept.tried and not kept.tried:
-            return True
+    def _loser(self, rivals: Iterable[Entry], newcomer: Entry) -> Entry | None:
+        """The one that goes first of those that have shown to be useless, or that are unproven while the newcomer is
+        proven."""
+        up, proven = self._context.links.up, newcomer.kept.tried
         oldest = self._context.wall - STALE_SECONDS
-        return kept.failures >= FAILURES_TO_YIELD or max(kept.last_seen, kept.learned) < oldest
+        losers = []
+        for entry in rivals:
+            kept = entry.kept
+            useless = kept.failures >= FAILURES_TO_YIELD or (
+                kept.last_seen < oldest and kept.learned < oldest
+            )
+            if (useless or (proven and not kept.tried)) and entry.node_id not in up:
+                losers.append(entry)
+        return min(losers, key=lambda entry: (entry.kept.tried, -entry.kept.failures), default=None)
 
     def _make_room(self, newcomer: Entry) -> bool:
         """The book is full: the largest group loses one untried entry, unless it is the newcomer's own."""
@@ -360,10 +366,10 @@ class AddressBook:
             return True
         members = self.of_group(group)
         if len(members) >= MAX_IN_GROUP:
-            rivals = [other for other in members if self._yields(other, entry)]
-            if not rivals:
+            loser = self._loser(members, entry)
+            if loser is None:
                 return False
-            self._remove(min(rivals, key=lambda other: (other.kept.tried, -other.kept.failures)))
+            self._remove(loser)
         _leave(self._groups, entry.group, entry)
         entry.group = group
         _join(self._groups, group, entry)
