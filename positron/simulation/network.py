@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
@@ -20,8 +20,8 @@ from positron.simulation.tracing import Step, TracedWorld
 from positron.simulation.world import World, WorldNode
 
 FORMATION = 30.0
-"""Virtual seconds in which the nodes find each other, by the real overlay, from one bootstrap, before the first
-message. They are born over the first third of it."""
+"""Virtual seconds in which the nodes find each other, by the real overlay, before the first message. They are born
+over the first third of it, each with the address of one that was there before."""
 
 TOPIC = "simulated"
 
@@ -112,7 +112,7 @@ class Network(Protocol):
 
 
 class PositronNetwork:
-    """The real core, `nodes` times, formed from one bootstrap. Their applications ask for history: a node is owed
+    """The real core, `nodes` times, grown from one node. Their applications ask for history: a node is owed
     everything, also what an author said for the first time on the other side of a cut."""
 
     def __init__(
@@ -153,7 +153,7 @@ class PositronNetwork:
         self._refused = 0
         self._teasers: list[Teaser] = []
         self._fellows: dict[str, list[WorldNode]] = {}
-        self._found(nodes, fanout, skew)
+        self._found(nodes, fanout, skew, {node for liars in (born or {}).values() for node in liars})
         for behaviour, liars in (born or {}).items():
             self.malicious(liars, behaviour)
         self._form(progress)
@@ -164,15 +164,25 @@ class PositronNetwork:
         """Virtual seconds."""
         return self.world.now
 
-    def _found(self, count: int, fanout: int, skew: float) -> None:
-        """Make the nodes; they are born over the first third of the formation."""
-        clocks = Random(f"clocks {self.world.seed}")
-        first = self.world.node(fanout=fanout, skew=clocks.uniform(-skew, skew))
+    def _found(self, count: int, fanout: int, skew: float, liars: Collection[int]) -> None:
+        """Make the nodes; they are born over the first third of the formation.
+
+        The bootstrap of each is drawn from those before it that are no `liars`. Were it the first node for all, a
+        newcomer would hear of the oldest alone, which have no room: in a large network it would be refused dozens of
+        times, and what a node costs would grow with their number.
+        """
+        clocks, bootstraps = Random(f"clocks {self.world.seed}"), Random(f"bootstraps {self.world.seed}")
+        honest = [self.world.node(fanout=fanout, skew=clocks.uniform(-skew, skew)).address]
         for index in range(1, count):
             node = self.world.node(
-                fanout=fanout, bootstrap=(first.address,), start=False, skew=clocks.uniform(-skew, skew)
+                fanout=fanout,
+                bootstrap=(bootstraps.choice(honest),),
+                start=False,
+                skew=clocks.uniform(-skew, skew),
             )
             self.world.at(index / count * FORMATION / 3, node.start)
+            if index not in liars:
+                honest.append(node.address)
         for node in self.world.nodes:
             node.listener = self._heard
             node.kept.share = self._shared

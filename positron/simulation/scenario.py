@@ -134,8 +134,8 @@ class Scenario:
         return [round(self.nodes * one.share) for one in self.malicious]
 
     def cast(self, rng: Random) -> list[list[int]]:
-        """Who is malicious: the nodes of each share, drawn with `rng` (one of the seed: every draw is the same). The
-        bootstrap, node 0, does not lie to those whom it bootstraps: nobody would choose it."""
+        """Who is malicious: the nodes of each share, drawn with `rng` (one of the seed: every draw is the same). Node
+        0, which the others grow from, is no liar from its birth on."""
         drawn = rng.sample(range(self.nodes), sum(self.liars) + 1)
         spare = drawn.pop()
         cast = [sorted(drawn.pop() for _ in range(count)) for count in self.liars]

@@ -6,9 +6,12 @@ import gc
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.core.messages import Hello
 from positron.core.records import PeerForgotten, PeerKept
 from positron.simulation.channel import Channel
 from positron.simulation.kept import MANY_PEERS, Kept
+from positron.simulation.latencies import steady
+from positron.simulation.network import PositronNetwork
 from positron.simulation.world import World
 from tests.simulation.networks import mesh
 
@@ -40,6 +43,27 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(len(told), 4)
         self.assertTrue(told[0])
         self.assertTrue(all(record is told[0] for record in told))
+
+
+class FormationTests(SynchronousTestCase):
+    def formed(self, liars: list[int]) -> PositronNetwork:
+        """200 nodes."""
+        return PositronNetwork(nodes=200, latency=steady(0.05), loss=0.0, seed=5, born={"lying": liars})
+
+    def test_nobody_is_sent_from_door_to_door(self) -> None:
+        """Eight dials a node are enough, for those it hears of have room; each costs two HELLOs."""
+        world = self.formed([]).world
+        hellos = sum(node.frames_by_tag[Hello.TAG] for node in world.nodes)
+        self.assertLess(hellos / len(world.nodes), 17)
+        self.assertGreaterEqual(min(len(node.links) for node in world.nodes), 8)
+
+    def test_no_liar_is_a_bootstrap(self) -> None:
+        """Who lies from its birth on is nobody's first acquaintance; the others are many a newcomer's."""
+        liars = list(range(1, 100, 2))
+        nodes = self.formed(liars).world.nodes
+        named = {address for node in nodes for address in node.parameters.bootstrap}
+        self.assertFalse(named & {nodes[liar].address for liar in liars})
+        self.assertGreater(len(named), 30)
 
 
 class KeptTests(SynchronousTestCase):
