@@ -139,14 +139,15 @@ class Sealer:
         digest.update(memoryview(raw)[:-SIGNATURE_SIZE])
         return digest.digest()
 
-    def parse(self, raw: bytes) -> Envelope:
-        """The envelope in `raw`, lengths and ranges checked, signature not.
+    def parse(self, raw: bytes, envelope_id: bytes | None = None) -> Envelope:
+        """The envelope in `raw`, lengths and ranges checked, signature not. `envelope_id` is its id if that was
+        reckoned already.
 
         Raises `EnvelopeError` "malformed", or "unknown" for a version or kind of a later protocol.
         """
         if not MIN_ENVELOPE <= len(raw) <= MAX_ENVELOPE:
             raise EnvelopeError("malformed", "length")
-        return Envelope(raw, self.envelope_id(raw))
+        return Envelope(raw, envelope_id or self.envelope_id(raw))
 
     def signed_bytes(self, envelope: Envelope) -> bytes:
         """What the signature covers."""

@@ -243,12 +243,12 @@ class Swarm:
         self.overlay.disconnected(event)
 
     def _received(self, event: events.Received) -> None:
-        link = self._context.links.get(event.link)
+        link = self._context.links.all.get(event.link)
         if link is None or link.state == CLOSING:
             return
         self.overlay.heard(link)
         size = 0
-        state = self.gossip.states.get(link.number)
+        state = self.gossip.states.get(event.link)
         for frame in event.frames:
             size += len(frame)
             try:

@@ -60,8 +60,13 @@ class Acceptance:
 
     def judge(self, state: LinkGossip, raw: bytes) -> Verdict:
         """What to do with an envelope that came on this link."""
+        sealer = self._context.sealer
+        envelope_id = sealer.envelope_id(raw)
+        recent = self._holdings.recent.get(envelope_id)
+        if recent is not None:  # two of three pushes: the id says that all but the signature is the same
+            return Verdict("duplicate", recent.envelope)
         try:
-            envelope = self._context.sealer.parse(raw)
+            envelope = sealer.parse(raw, envelope_id)
         except EnvelopeError as error:
             return Verdict(error.reason)
         reason = self._timely(envelope)

@@ -28,11 +28,9 @@ class Budgets:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
         now = self._context.now
         state.bytes_in.debit(size, now)
-        buckets = (state.bytes_in, state.envelopes, state.author, state.have)
-        in_debt = [bucket for bucket in buckets if bucket.left <= 0]
-        if not in_debt:
+        if min(state.bytes_in.left, state.envelopes.left, state.author.left, state.have.left) > 0:
             return
-        wait = max(bucket.wait(now) for bucket in in_debt)
+        wait = max(bucket.wait(now) for bucket in (state.bytes_in, state.envelopes, state.author, state.have))
         if wait > 0.0 and not state.link.paused:
             self._context.count("paused")
             state.link.paused = True

@@ -6,7 +6,7 @@ stood still.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 
 from positron.core.context import Context
@@ -25,25 +25,20 @@ DOUBT_SPREAD = 5.0
 """Links whose last words are at most this far apart (seconds) fell silent at once."""
 
 LATE_LOOP = 1.0
-LOOK_AHEAD = 1.0
-"""Seconds: a link whose look is due so soon is looked at with those that are due, for most have spoken since."""
 
 
 class Liveness:
     """Watches every link that is up. `gone(link)` is called for one that has been silent for too long.
 
-    Each link has a time of its next look, and a frame does not move it: a look finds what was said since, and sets
-    the next. So a frame costs nothing here, and a tick little. A look that comes early does nothing else.
+    A frame costs nothing here: it sets `link.last_heard` and moves no deadline. A tick comes when the first link may
+    have been silent for long enough, looks at all, and so finds what was said since.
     """
 
     def __init__(self, context: Context, gone: Callable[[Link], None]) -> None:
         self._context = context
         self._gone = gone
-        self._looks: dict[int, float] = {}
+        self._watched: dict[int, Link] = {}
         self._pinged: dict[int, float] = {}
-        self._suspects: set[int] = set()
-        """Those that were suspect when they were last looked at."""
-        self._factor = 1.0
         self._doubt_until = -inf
         self._doubted = False
         self.deadline = inf
@@ -60,14 +55,13 @@ class Liveness:
 
     def watch(self, link: Link) -> None:
         """This link is up."""
-        self._looks[link.number] = at = link.last_heard + PING_AFTER
-        self.deadline = min(self.deadline, at)
+        self._watched[link.number] = link
+        self.deadline = min(self.deadline, link.last_heard + PING_AFTER)
 
     def forget(self, link: Link) -> None:
         """This link is down."""
-        self._looks.pop(link.number, None)
+        self._watched.pop(link.number, None)
         self._pinged.pop(link.number, None)
-        self._suspects.discard(link.number)
 
     def loop_late(self, seconds: float) -> None:
         """Our own loop stood still for `seconds`: over 1 s, nobody was silent in that time."""
@@ -79,50 +73,50 @@ class Liveness:
         self._doubt(now + DOUBT_SECONDS)
 
     def tick(self) -> None:
-        """Ping, suspect and give up, where a look is due."""
+        """Ping, suspect and give up who is silent."""
         now = self._context.now
         self.loop_late(now - self.deadline)
-        due = [number for number, at in self._looks.items() if at - now <= LOOK_AHEAD]
-        self._find_suspects([number for number in due if self._looks[number] <= now])
-        if self._suspects or self._doubted:
+        silent = [link for link in self._watched.values() if now >= link.last_heard + PING_AFTER]
+        if self._doubted or any(self.is_suspect(link) for link in silent):
             self._doubt_ourselves()
-        factor = DOUBT_FACTOR if self.self_suspicion else 1.0
-        if factor < self._factor:  # who had twice the time has it no longer
-            due = list(self._looks)
-        self._factor = factor
-        for number in due:
-            if number in self._looks:
-                self._look(self._context.links.all[number])
-        self.deadline = min(self._looks.values(), default=inf)
-        if self.self_suspicion:
-            self.deadline = min(self.deadline, self._doubt_until)
+        for link in silent:
+            if link.number in self._watched:
+                self._look(link)
+        self.deadline = min(self._looks(), default=inf)
 
     def _look(self, link: Link) -> None:
+        """This link is silent: ping it if that is due, give it up if it was for too long."""
         now = self._context.now
         if link.paused:
             link.last_heard = now
-        gone_at = link.last_heard + GONE_AFTER * self._factor
-        if now >= gone_at:
+        elif now >= link.last_heard + self._patience:
             self._gone(link)
-            return
-        next_at = link.last_heard + PING_AFTER
-        if now >= next_at:
-            pinged = self._pinged.get(link.number, -inf)
-            if pinged < link.last_heard or now >= pinged + PING_EVERY:
-                self._context.ping(link)
-                self._pinged[link.number] = pinged = now
-            next_at = min(pinged + PING_EVERY, gone_at)
-            suspect_at = link.last_heard + SUSPECT_AFTER
-            if now < suspect_at < next_at:
-                next_at = suspect_at
-        self._looks[link.number] = next_at
+        elif now >= self._next_ping(link):
+            self._context.ping(link)
+            self._pinged[link.number] = now
 
-    def _find_suspects(self, numbers: list[int]) -> None:
-        for number in numbers:
-            if self.is_suspect(self._context.links.all[number]):
-                self._suspects.add(number)
-            else:
-                self._suspects.discard(number)
+    @property
+    def _patience(self) -> float:
+        """Seconds of silence after which a link is given up; twice as many while it may be our own."""
+        return GONE_AFTER * (DOUBT_FACTOR if self.self_suspicion else 1.0)
+
+    def _next_ping(self, link: Link) -> float:
+        pinged = self._pinged.get(link.number, -inf)
+        return link.last_heard + PING_AFTER if pinged < link.last_heard else pinged + PING_EVERY
+
+    def _looks(self) -> Iterator[float]:
+        """When what may be done next about each link."""
+        now = self._context.now
+        for link in self._watched.values():
+            silent_at = link.last_heard + PING_AFTER
+            if now < silent_at:
+                yield silent_at
+                continue
+            yield min(self._next_ping(link), link.last_heard + self._patience)
+            if now < link.last_heard + SUSPECT_AFTER:
+                yield link.last_heard + SUSPECT_AFTER
+        if self.self_suspicion:
+            yield self._doubt_until
 
     def _doubt_ourselves(self) -> None:
         """With four links or more of which half fell silent at once, the fault is more likely ours: for one period."""
