@@ -3,12 +3,14 @@
     python benchmarks/evidence.py [--nodes 1000] [--seeds 5] [--rows 1,6] [--output docs/evidence.rst]
 
 Each row is a scenario of `positron simulate` that every protocol meets with the same seeds, links, authors and faults.
-Runs go over all cores. Ends with 1 if a goal is missed or a run was not clean, and says which.
+Runs go over all cores. Ends with 1 if a goal is missed or a run was not clean, and says which. With `--reports FILE` a
+run that is there already, of the same scenario and the same code, is not made again: an hour's work may be cut in two.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import shlex
@@ -20,6 +22,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+import positron
 from positron.cli.scenarios import command_of
 from positron.simulation.scenario import Crash, Malicious, Partition, Scenario
 from positron.simulation.sweep import Row, cores, sweep
@@ -344,6 +347,64 @@ def measured(row: Evidence, results: list[Row]) -> tuple[Reports, list[str]]:
     return reports, faults
 
 
+SOURCES = Path(positron.__file__).parent
+RIVAL_SOURCES = ("rivals/*", "compared", "latencies", "measure", "narrow", "running", "scenario")
+"""What a rival's run is made of, in `positron/simulation`: nothing of positron's own core."""
+
+
+def digest(patterns: Sequence[str]) -> str:
+    """What identifies the code in these modules of the package."""
+    files = sorted(path for pattern in patterns for path in SOURCES.glob(f"{pattern}.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+class Journal:
+    """The runs that were made, one JSON object a line; in memory alone without a path."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._own = digest(["**/*"])
+        self._rival = digest([f"simulation/{name}" for name in RIVAL_SOURCES])
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._runs = {run["key"]: run for run in map(json.loads, lines)}
+
+    def _key(self, scenario: Scenario) -> str:
+        return f"{command_of(scenario)} {self._own if scenario.protocol == OWN else self._rival}"
+
+    def find(self, scenario: Scenario) -> Row | None:
+        """The run of that scenario by the code as it is now, if it was made."""
+        run = self._runs.get(self._key(scenario))
+        return None if run is None else Row(scenario, run["report"], run["faults"], run["is_clean"])
+
+    def add(self, row: Row) -> None:
+        """This run was made. One that raised is to be made again."""
+        if row.report is None:
+            return
+        key = self._key(row.scenario)
+        run = {"key": key, "report": row.report, "faults": row.faults, "is_clean": row.is_clean}
+        self._runs[key] = run
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(json.dumps(run) + "\n")
+
+
+def made(scenarios: Sequence[Scenario], journal: Journal) -> list[Row]:
+    """These runs in their order, those that the journal has from there."""
+    found = {scenario: journal.find(scenario) for scenario in scenarios}
+    rows = {scenario: row for scenario, row in found.items() if row is not None}
+    missing = [scenario for scenario in found if scenario not in rows]
+
+    def progress(done: int) -> None:
+        print(f"{done} of {len(missing)} runs", file=sys.stderr, flush=True)
+
+    if missing:
+        with cores(len(missing)) as executor:
+            for row in sweep(missing, executor, progress):
+                journal.add(row)
+                rows[row.scenario] = row
+    return [rows[scenario] for scenario in scenarios]
+
+
 def parse() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(
@@ -355,7 +416,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rivals", default=",".join(RIVALS), help="against whom, separated by commas")
     parser.add_argument("--output", type=Path, help="write the page there")
     parser.add_argument(
-        "--reports", type=Path, help="write every run's figures there, one JSON object a line"
+        "--reports",
+        type=Path,
+        help="write every run's figures there, one JSON object a line, and take from there those that are made",
     )
     return parser.parse_args()
 
@@ -368,14 +431,7 @@ def main() -> int:
     chosen = [row for row in rows(options.nodes) if not wanted or row.number in wanted]
     plans = [(row, row.scenarios(options.nodes, options.seeds, rivals)) for row in chosen]
     every = [scenario for _, scenarios in plans for scenario in scenarios]
-
-    def progress(done: int) -> None:
-        print(f"{done} of {len(every)} runs", file=sys.stderr, flush=True)
-
-    with cores(len(every)) as executor:
-        results = list(sweep(every, executor, progress))
-    if options.reports is not None:
-        options.reports.write_text("".join(json.dumps(one.report) + "\n" for one in results if one.report))
+    results = made(every, Journal(options.reports))
     text, missed = page(plans, results, rivals, shlex.join(["python", *sys.argv]))
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
