@@ -44,6 +44,7 @@ class _Open:
     heard: float
     round: int = 0
     news: bool = False
+    agrees: bool = True
 
 
 class AntiEntropy:
@@ -55,14 +56,16 @@ class AntiEntropy:
         index: Index,
         *,
         known: Callable[[bytes], bool],
+        ignored: Callable[[Link], bool],
         lacking: Callable[[Link, list[bytes]], bool],
         offered: Callable[[Link, list[bytes]], None],
     ) -> None:
         """`lacking` is told what a link has and we do not know (`known`), and says whether that will be asked for;
-        `offered` is told what we showed the link."""
+        `offered` is told what we showed the link. One that is `ignored` is asked only if all are."""
         self._context = context
         self._index = index
         self._known = known
+        self._ignored = ignored
         self._lacking = lacking
         self._offered = offered
         self._sessions: dict[tuple[int, int, bool], _Open] = {}
@@ -95,6 +98,7 @@ class AntiEntropy:
             interval = self._context.parameters.sync_interval
             self._next_random = now + interval * (0.8 + 0.4 * self._context.rng.random())
             links = list(self._context.links)
+            links = [link for link in links if not self._ignored(link)] or links
             if links:
                 self._due.setdefault(self._context.rng.choice(links).number, now)
         for number in [number for number, due in self._due.items() if due <= now]:
@@ -176,8 +180,9 @@ class AntiEntropy:
         answer = session.session.answer(message.ranges)
         self._offered(session.link, answer.extra)
         lacking = [envelope_id for envelope_id in answer.lack if not self._known(envelope_id)]
-        if lacking and self._lacking(session.link, lacking):
-            session.news = True
+        if lacking:
+            session.agrees = False
+            session.news |= self._lacking(session.link, lacking)
         if answer.message is not None:
             session.round = message.round + 1
             self._send(session, answer.message)
@@ -186,5 +191,7 @@ class AntiEntropy:
 
     def _end(self, session: _Open) -> None:
         self._sessions.pop((session.link.number, session.number, session.ours), None)
+        if session.agrees:
+            session.link.agreed_at = self._context.now
         if session.news:
             self._later(session.link.number, AGAIN_SECONDS)

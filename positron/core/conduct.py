@@ -29,6 +29,7 @@ class Conduct:
     def useful(self, link: Link, envelope: Envelope) -> None:
         """The link was the first to bring a valid envelope."""
         self._trust.useful(link.node_id, envelope.author, self._context.wall)
+        self._overlay.news(link)
 
     def violation(self, link: Link, cause: str) -> None:
         """The link broke the protocol: cut it at once and ban its id."""

@@ -37,6 +37,10 @@ class Link:
     paused: bool = False
     messages_in: int = 0
     messages_out: int = 0
+    probe: bool = False
+    """We dialled it to see whether others hear what we do not, and for nothing else (`overlay.quiet`)."""
+    agreed_at: float = float("-inf")
+    """When an exchange of sets last ended, and it held nothing that we lack."""
     last_useful: float = 0.0
     """When it last brought an envelope first: what eviction protects."""
     pings: dict[int, float] = field(factory=dict)

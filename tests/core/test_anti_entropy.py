@@ -12,6 +12,7 @@ from positron.core.anti_entropy import (
     SESSION_SECONDS,
     AntiEntropy,
 )
+from positron.core.events import Send
 from positron.core.links import Link
 from positron.core.sync import Index, Session
 from tests.core.gossip_parts import WALL, context_of, link_state, taken
@@ -25,19 +26,20 @@ class DeadlineTests(SynchronousTestCase):
         """A node that holds nothing, and no links yet."""
         self.context = context_of(sync_interval=RARELY)
         self.lacking: list[bytes] = []
-        self.ignored = False
+        self.ignored: set[int] = set()
         self.sync = AntiEntropy(
             self.context,
             Index(),
             known=lambda _id: False,
+            ignored=lambda link: link.number in self.ignored,
             lacking=self.lacks,
             offered=lambda _link, _ids: None,
         )
         self.links = [link_state(self.context, number).link for number in range(1, MAX_SESSIONS + 2)]
 
-    def lacks(self, _link: Link, ids: list[bytes]) -> bool:
+    def lacks(self, link: Link, ids: list[bytes]) -> bool:
         self.lacking.extend(ids)
-        return not self.ignored
+        return link.number not in self.ignored
 
     def opened(self) -> list[int]:
         """The sessions that were opened since the last call."""
@@ -109,10 +111,45 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_not_again_for_what_nobody_asks_for(self) -> None:
         """A link that is ignored shows what it will not give: that is no news, nor a reason to go on."""
-        self.ignored = True
+        self.ignored = {1}
         self.bring_news()
         self.wait(60)
         self.assertEqual(self.opened(), [])
+
+    def test_agreement(self) -> None:
+        """It is noted when a link had nothing that we lack; not while it is busy, nor if it showed something."""
+        for answer, busy, agrees in ((b"", False, True), (b"", True, False)):
+            link = self.links.pop()
+            self.sync.link_up(link)
+            self.wait(0)
+            (session,) = self.opened()
+            self.sync.received(link, messages.Sync(session, 1, answer, busy))
+            self.assertEqual(link.agreed_at == self.context.now, agrees)
+        self.sync.link_down(link)
+        self.sync.link_up(self.links[0])
+        self.wait(0)
+        self.assertEqual(self.links[0].agreed_at, float("-inf"), "it has not answered yet")
+
+    def test_what_is_shown_is_no_agreement(self) -> None:
+        """Whether it is asked for or not."""
+        self.ignored = {1}
+        self.bring_news()
+        self.assertEqual(self.links[0].agreed_at, float("-inf"))
+
+    def test_ignored_links_come_last(self) -> None:
+        """By chance only others are asked, as long as there is one."""
+        for link in self.links:
+            link.outbound = False
+            self.sync.link_up(link)
+        self.ignored = {1, 2, 3, 4}
+        for _ in range(20):
+            self.wait(1.2 * RARELY)
+            numbers = [send.link for send in self.context.actions if isinstance(send, Send)]
+            self.assertEqual(set(numbers), {5})
+            self.context.actions.clear()
+        self.ignored.add(5)
+        self.wait(1.2 * RARELY)
+        self.assertEqual(len(self.opened()), 1)
 
     def test_again_after_busy(self) -> None:
         """Who is busy is asked again one to three seconds later."""

@@ -199,6 +199,15 @@ class BoundTests(Case):
         self.node.wait(GIVE_UP + 5)
         self.assertEqual((self.links[0].pulls, self.links[1].pulls), (0, 0))
 
+    def test_teasers_do_not_crowd_out(self) -> None:
+        """However many announce first, the one honest link that announces last is asked in its turn."""
+        teasers = [self.node.link(100 + number) for number in range(20)]
+        honest = self.node.link(200)
+        for state in [*teasers, honest]:
+            self.have(state, id_of(1))
+        self.node.wait(10)
+        self.assertEqual(len(sent_on(self.context, honest, messages.Want)), 1)
+
     def test_in_all(self) -> None:
         """4,096 pulls in all, whoever announces."""
         for number in range(20):
@@ -269,8 +278,13 @@ class PromiseTests(Case):
         self.assertEqual(self.node.broken, [1])
 
     def test_what_sync_showed_is_checked_too(self) -> None:
-        """A WANT that no timer follows is looked at after 2 s: a PING asks for the proof."""
-        self.gossip.lacking(self.links[0].link, [id_of(1)])
+        """Of a link that gave nothing yet a PING asks for the proof at once; later WANTs, that no timer follows, are
+        looked at after 2 s."""
+        self.gossip.lacking(self.links[0].link, list(map(id_of, range(2, 8))))
+        (first,) = self.pings(self.links[0])
+        self.gossip.miss(self.links[0], messages.Miss(b"".join(map(id_of, range(2, 6)))))
+        self.gossip.puller.pong(self.links[0], first)
+        self.context.actions.clear()
         self.node.wait(1.999)
         self.assertEqual(self.pings(self.links[0]), [])
         self.node.wait(0.002)

@@ -84,6 +84,16 @@ class ChoiceTests(Case):
         self.node.unlink(self.links[3])
         self.assertEqual(self.sources(), [1, 2, 3])
 
+    def test_who_announces_and_does_not_deliver(self) -> None:
+        """However early it announces, a link that broke a promise is no source until it gives what is asked."""
+        self.up(4)
+        self.links[0].broken, self.links[0].lag = 1, 0.0
+        self.heartbeat()
+        self.assertEqual(self.sources(), [2, 3, 4])
+        self.links[0].broken = 0
+        self.node.unlink(self.links[3])
+        self.assertEqual(self.sources(), [1, 2, 3])
+
     def test_the_last_source_stays(self) -> None:
         """Better a distrusted source than none."""
         self.up(1)

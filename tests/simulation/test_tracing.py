@@ -47,12 +47,12 @@ class TraceTests(SynchronousTestCase):
         self.assertEqual(with_it, without)
 
     def test_pulls(self) -> None:
-        """Who is pushed to by silent sources asks for it."""
+        """Who is pushed to by silent sources asks for it; who hears of nothing is shown it by strangers."""
         ways = set()
         for message in range(4):
             outcome = play(message, nodes=60, malicious=Malicious(0.7, "silent"), duration=1.0)
             ways |= self.ways(outcome)
-        self.assertEqual(ways, {"published", "push", "pull"})
+        self.assertEqual(ways - {"sync"}, {"published", "push", "pull"})
 
     def test_syncs(self) -> None:
         """What was said on the other side of a cut comes by an exchange of sets, and goes on by push."""

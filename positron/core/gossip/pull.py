@@ -23,7 +23,6 @@ from positron.core.gossip.holdings import Holdings
 from positron.core.gossip.state import FIRST_OWED, LinkGossip
 
 MAX_PULLS = 4096
-MAX_ANNOUNCERS = 8
 MAX_PULLS_PER_LINK = 256
 PULL_LOW, PULL_HIGH = 0.040, 0.400
 FIRST_MEAN, FIRST_DEV = 0.120, 0.040
@@ -107,7 +106,7 @@ class Puller:
             self._wake(envelope_id, now + self._delay())
         elif state.link.number in pull.announced:
             return
-        if len(pull.announced) < MAX_ANNOUNCERS and state.pulls < MAX_PULLS_PER_LINK:
+        if state.pulls < MAX_PULLS_PER_LINK:
             pull.announced[state.link.number] = now
             state.pulls += 1
 
@@ -218,7 +217,11 @@ class Puller:
         self._close(pull)
 
     def pump(self, state: LinkGossip) -> None:
-        """Want more of what anti-entropy showed, as far as the window allows."""
+        """Want more of what anti-entropy showed, as far as the window allows.
+
+        Of a link that has given nothing yet the proof is asked for at once: no timer follows these ids, and nobody else
+        is asked for them until then.
+        """
         if not state.backlog:
             return
         ids: list[bytes] = []
@@ -233,6 +236,8 @@ class Puller:
         del state.backlog[:looked_at]
         if ids:
             self._want(state, ids)
+            if state.owed == FIRST_OWED:
+                self._verify_promise(state.link.number)
 
     def _want(self, state: LinkGossip, ids: list[bytes]) -> None:
         now = self._context.now

@@ -197,7 +197,7 @@ class Sources:
         return next((state for state in states if self._good(state) and wanted(state)), None)
 
     def _good(self, state: LinkGossip) -> bool:
-        return self._first_hand(state.link.node_id) >= GOOD_ENOUGH
+        return not state.broken and self._first_hand(state.link.node_id) >= GOOD_ENOUGH
 
     def _count(self) -> int:
         return sum(1 for state in self._states.values() if state.source)

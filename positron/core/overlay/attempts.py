@@ -12,7 +12,10 @@ from attrs import define
 
 from positron.core.links import Link
 
-BOOTSTRAP, ANCHOR, SLOT, LOST, FEELER, OPERATOR = "bootstrap", "anchor", "slot", "lost", "feeler", "operator"
+BOOTSTRAP, ANCHOR, SLOT, LOST, OPERATOR = "bootstrap", "anchor", "slot", "lost", "operator"
+FEELER, PROBE = "feeler", "probe"
+BESIDE = frozenset({FEELER, PROBE})
+"""What is dialled beside the slots, for a moment; a probe may stay as a bridge."""
 
 
 @define(eq=False)

@@ -138,14 +138,17 @@ class Discovery:
     # ------------------------------------------------------------------------------------- asking and telling
 
     def greet(self, link: Link) -> None:
-        """The link is up: tell where we are, ask for others."""
+        """The link is up: tell where we are, ask for others (not on a probe, which is for a moment)."""
         if not self._enabled:
             return
         known = self._known[link.number]
         self._tell(known)
         if self._announce_at == inf:
             self._announce_at = self._context.now + RENEW_SECONDS
-        self._ask(known)
+        if link.probe:
+            known.asked_at = self._context.now
+        else:
+            self._ask(known)
         self.deadline = min(self.deadline, self._announce_at, self._ask_at(known))
 
     def _ask(self, known: Acquaintance) -> None:
@@ -164,7 +167,7 @@ class Discovery:
             self._context.count("peers_get_ignored")
             return
         records: list[bytes] = []
-        if self._enabled:
+        if self._enabled and not link.probe:
             records = self._book.sample(MAX_SAMPLE, link.node_id, link.address)
         self._context.send(link, Peers(tuple(records)))
 

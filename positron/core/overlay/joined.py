@@ -21,6 +21,7 @@ from positron.core.overlay.facts import Facts
 from positron.core.overlay.greeting import Greeting, Outcome
 from positron.core.overlay.judge import Judge
 from positron.core.overlay.liveness import Liveness
+from positron.core.overlay.quiet import Quiet
 from positron.core.overlay.slots import Slots
 
 DRAIN_SECONDS = 1.0
@@ -76,7 +77,12 @@ class Overlay(Facts):
             own_addresses=lambda: self._discovery.addresses,
             end=lambda link: self._end(link, "idle", goodbye="idle"),
         )
-        self._parts = (self._liveness, self._greeting, self._discovery, self._slots)
+        self._quiet = Quiet(
+            context,
+            probe=self._slots.probe,
+            end=lambda link: self._end(link, "idle", goodbye="idle"),
+        )
+        self._parts = (self._liveness, self._greeting, self._discovery, self._slots, self._quiet)
 
     # ----------------------------------------------------------------------------------------------- channels
 
@@ -125,6 +131,11 @@ class Overlay(Facts):
         """Any frame came on this link."""
         link.last_heard = self._context.now
         self._greeting.heard(link)
+
+    def news(self, link: Link) -> None:
+        """This link was the first to bring an envelope."""
+        self._quiet.news(link)
+        self.deadline = min(self.deadline, self._quiet.deadline)
 
     def loop_late(self, seconds: float) -> None:
         """Our own loop stood still. To be said before the first `tick` after it."""

@@ -15,24 +15,32 @@ from positron.core.context import Context
 from positron.core.events import Dial
 from positron.core.links import CLOSING, Link
 from positron.core.overlay.admission import Admission
-from positron.core.overlay.attempts import ANCHOR, BOOTSTRAP, FEELER, LOST, OPERATOR, SLOT, Attempt, Slot
+from positron.core.overlay.attempts import (
+    ANCHOR,
+    BESIDE,
+    BOOTSTRAP,
+    FEELER,
+    LOST,
+    OPERATOR,
+    PROBE,
+    SLOT,
+    Attempt,
+    Slot,
+)
 from positron.core.overlay.bootstraps import FEW_SECONDS, Bootstraps
 from positron.core.overlay.choice import Choice
+from positron.core.overlay.feelers import Feelers
 from positron.core.overlay.judge import Judge, is_banned
 from positron.core.overlay.lost import LostPeers
 
 MAX_DIALS = 8
 RANKED_SLOTS = 4
-FEELER_SECONDS = 60.0
 RERANK_SECONDS = 60.0
 RESEED_SECONDS = 3600.0
 SETTLED_SECONDS = 600.0
 """How long a ranked slot keeps its node before it looks for another."""
 
 TRIM_SECONDS = 60.0
-BOOTSTRAP_ANYWAY = 0.05
-"""How often the minute's feeler goes to an unlinked bootstrap: islands find each other there."""
-
 LOOK_SOON, LOOK_LATER = 1.0, 5.0
 LONGEST_RETRY = 600.0
 REFUSED_SECONDS = {"full": 60.0, "duplicate": 5.0, "leaving": 60.0, "evicted": 60.0, "idle": 60.0}
@@ -71,7 +79,10 @@ class Slots:
         self._choice = Choice(
             context, book, trust, lambda entry: self._is_dialled(entry) or entry.address in own_addresses()
         )
-        self._feeler_at = self._rerank_at = self._trim_at = inf
+        self._feelers = Feelers(
+            context, self._choice, self.bootstraps, dialling=self.dialling, dial=self._dial
+        )
+        self._rerank_at = self._trim_at = inf
         ranked = min(RANKED_SLOTS, admission.outbound_limit // 2)
         self._slots = [Slot() for _ in range(admission.outbound_limit - ranked)]
         self._slots += [Slot(self._draw_seed()) for _ in range(ranked)]
@@ -82,7 +93,7 @@ class Slots:
         """Dial the anchors, and be ready for the rest."""
         self._running = True
         now = self._context.now
-        self._feeler_at = now + FEELER_SECONDS * (0.5 + self._context.rng.random())
+        self._feelers.start()
         self._rerank_at = now + RERANK_SECONDS
         for slot in self._slots:
             if slot.seed:
@@ -108,17 +119,34 @@ class Slots:
         self._dial(Attempt(entry.address, LOST, entry.node_id))
         return True
 
+    def probe(self) -> bool:
+        """Dial a stranger beside the slots, if the budgets allow; whether a dial goes out."""
+        self._find_busy()
+        full = len(self._context.links) >= self._context.parameters.max_peers
+        if not self._running or not self._enabled or full or not self._is_free():
+            return False
+        entry = self._choice.draw(b"", self._taken_groups(), False)
+        if entry is not None:
+            self._dial(Attempt(entry.address, PROBE, entry.node_id))
+        return entry is not None
+
     def connected(self, link: Link) -> None:
         """A channel stands."""
         if link.outbound:
             attempt = self.dialling.pop(link.address, None)
-            self._attempts[link.number] = attempt or Attempt(link.address, OPERATOR, link.node_id)
+            attempt = attempt or Attempt(link.address, OPERATOR, link.node_id)
+            self._attempts[link.number] = attempt
+            link.probe = attempt.purpose == PROBE
             self.bootstraps.answered(link.address, link.node_id)
 
     def is_feeler(self, link: Link) -> bool:
         """Whether this link was only to show that somebody is there."""
+        return self._purpose(link) == FEELER
+
+    def _purpose(self, link: Link) -> str:
+        """What this link was dialled for; nothing if the other side dialled."""
         attempt = self._attempts.get(link.number)
-        return attempt is not None and attempt.purpose == FEELER
+        return attempt.purpose if attempt is not None else ""
 
     def dial_failed(self, address: str) -> None:
         """A dial came to nothing."""
@@ -156,8 +184,9 @@ class Slots:
             self._book.seen(link.node_id)
             return
         self._book.proven(link.node_id, link.address)
-        self._take_slot(link)
-        self._keep_anchors()
+        if self._purpose(link) != PROBE:
+            self._take_slot(link)
+            self._keep_anchors()
 
     def _take_slot(self, link: Link) -> None:
         attempt = self._attempts.get(link.number)
@@ -202,7 +231,7 @@ class Slots:
 
     def _keep_anchors(self) -> None:
         """The two oldest outbound links are the first to be dialled after a restart."""
-        outbound = [link for link in self._context.links if link.outbound]
+        outbound = [link for link in self._context.links if link.outbound and not link.probe]
         self._book.keep_anchors([(link.node_id, link.address) for link in outbound])
 
     # ------------------------------------------------------------------------------------------------- facts
@@ -215,13 +244,13 @@ class Slots:
         return wanted if known >= wanted else min(wanted, known + self._book.reachable(wanted - known))
 
     def _outbound(self) -> int:
-        """Outbound links, up or on the way, feelers aside."""
+        """Outbound links, up or on the way, those beside the slots not counted."""
         count = 0
         for link in self._context.links.all.values():
-            if link.outbound and link.state != CLOSING and not self.is_feeler(link):
+            if link.outbound and link.state != CLOSING and self._purpose(link) not in BESIDE:
                 count += 1
         for attempt in self.dialling.values():
-            if attempt.purpose != FEELER:
+            if attempt.purpose not in BESIDE:
                 count += 1
         return count
 
@@ -245,7 +274,7 @@ class Slots:
         few = len(self._context.links) < self.target
         due = min(self._call_bootstraps(few), self._call_lost())
         if self._enabled:
-            due = min(due, self._fill(few), self._feel(), self._rerank(), self._trim())
+            due = min(due, self._fill(few), self._feelers.tick(self._is_free()), self._rerank(), self._trim())
         # A link that was ended meanwhile may want the next look at once.
         self.deadline = min(self.deadline, due)
 
@@ -317,30 +346,6 @@ class Slots:
 
     # ------------------------------------------------------------------------------------- once in a while
 
-    def _feel(self) -> float:
-        """Once a minute: test somebody nobody tested, look for somebody who was away, or ask a bootstrap anyway."""
-        now, rng = self._context.now, self._context.rng
-        if now >= self._feeler_at:
-            self._feeler_at = now + FEELER_SECONDS * (0.8 + 0.4 * rng.random())
-            if self._is_free():
-                self._send_feeler()
-        return self._feeler_at
-
-    def _send_feeler(self) -> None:
-        rng = self._context.rng
-        named = [item for item in self.bootstraps.unlinked() if item.address not in self.dialling]
-        if named and rng.random() < BOOTSTRAP_ANYWAY:
-            item = rng.choice(named)
-            self._dial(Attempt(item.address, BOOTSTRAP, item.pinned))
-            return
-        away, untried = self._choice.away(), self._choice.untried()
-        if away and (not untried or rng.random() < 0.5):
-            entry = rng.choice(away)
-            self._dial(Attempt(entry.address, LOST, entry.node_id))
-        elif untried:
-            entry = rng.choice(untried)
-            self._dial(Attempt(entry.address, FEELER, entry.node_id))
-
     def _rerank(self) -> float:
         """Once a minute: one ranked slot looks whether somebody of lower rank is there; hourly it gets a new seed."""
         now = self._context.now
@@ -376,21 +381,17 @@ class Slots:
     def _trim(self) -> float:
         """More outbound links than slots: one goes a minute, by chance, so that bridges between islands mix."""
         now = self._context.now
-        up = [link for link in self._context.links if link.outbound]
+        up = [link for link in self._context.links if link.outbound and self._purpose(link) not in BESIDE]
         if len(up) <= self._admission.outbound_limit:
             self._trim_at = inf
         elif self._trim_at == inf:
             self._trim_at = now + TRIM_SECONDS
         elif now >= self._trim_at:
             self._trim_at = now + TRIM_SECONDS
-            spare = [link for link in up if not self._is_operators(link)]
+            spare = [link for link in up if self._purpose(link) != OPERATOR]
             if spare:
                 self._end(self._context.rng.choice(spare))
         return self._trim_at
-
-    def _is_operators(self, link: Link) -> bool:
-        attempt = self._attempts.get(link.number)
-        return attempt is not None and attempt.purpose == OPERATOR
 
     def _draw_seed(self) -> bytes:
         return self._context.rng.getrandbits(128).to_bytes(16, "big")
