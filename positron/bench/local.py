@@ -83,7 +83,7 @@ class Plan:
         return self.messages - (self.share_of(node)[1] if node < self.authors else 0)
 
 
-class _Run:
+class Run:
     """One run of a plan on nodes that are linked."""
 
     def __init__(self, plan: Plan, nodes: Processes, number: int) -> None:
@@ -92,7 +92,7 @@ class _Run:
         self.number = number
         self._owed = [plan.owed_to(node) for node in range(plan.nodes)]
         self.memory: list[tuple[int, int]] = []
-        """Of looks at it: messages that arrived at all nodes together, and the most memory that one of them had."""
+        """Of looks at it: deliveries so far, of all nodes, and the most memory that one of them had."""
 
     def play(self, progress: Progress) -> list[dict[str, Any]]:
         """Publish everything, and wait until it is everywhere or nothing comes any more. What each node heard."""
@@ -140,14 +140,19 @@ def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, A
     with tempfile.TemporaryDirectory(prefix="positron-bench-") as root:
         with start(Path(root), plan.nodes, min(LINKS, plan.nodes - 1)) as nodes:
             warm = Plan(nodes=plan.nodes, messages=WARM_UP, rate=WARM_RATE, authors=plan.authors)
-            _Run(warm, nodes, 0).play(lambda _share: None)
+            Run(warm, nodes, 0).play(lambda _share: None)
             before = nodes.ask_all("spent")
-            run = _Run(plan, nodes, 1)
+            run = Run(plan, nodes, 1)
             heard = run.play(progress)
             after = nodes.ask_all("spent")
     spent = [_difference(*pair) for pair in zip(before, after, strict=True)]
     found = _figures(plan, heard, spent)
-    return {**found, "rss_growth": _growth(run.memory), "wall_seconds": time.monotonic() - begun}
+    growth = _growth(run.memory)
+    return {
+        **found,
+        "rss_growth": None if growth is None else growth * (plan.nodes - 1),
+        "wall_seconds": time.monotonic() - begun,
+    }
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +202,7 @@ def _figures(plan: Plan, heard: list[dict[str, Any]], spent: list[dict[str, Any]
 
 
 def _growth(memory: list[tuple[int, int]]) -> float | None:
-    """Bytes of memory for each message that arrived somewhere, over the second half of the looks; None of too few.
+    """Bytes of memory for each delivery, over the second half of the looks; None of too few.
 
     The slope of the line of least squares.
     """

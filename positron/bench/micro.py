@@ -17,7 +17,7 @@ from typing import Any
 from attrs import field, frozen
 
 from positron.bench.primitives import best, prices
-from positron.bench.processes import MeasureError, Process, Processes, start
+from positron.bench.processes import WORKER, MeasureError, Process, Processes, start
 from positron.simulation.running import simulate
 from positron.simulation.scenario import Scenario
 
@@ -34,6 +34,7 @@ RELAYED, RELAYED_PACED, RELAYED_RATE = 4_000, 3_000, 1_000
 HANDSHAKES = 100
 LINKS = 100
 ROWS, ROW_SIZE = 20_000, 300
+UNVERIFIED = ("-m", "positron.bench.unverified")
 REPEATS = 3
 """Measurements of a row, of which the best counts: what disturbs only ever adds."""
 SIMULATED, SIMULATED_SECONDS = 100, 5.0
@@ -129,7 +130,7 @@ class _Bench:
     # ----------------------------------------------------------------------------------------------- processes
 
     @contextmanager
-    def _nodes(self, count: int, module: str = "worker", **options: Any) -> Iterator[Processes]:
+    def _nodes(self, count: int, program: Sequence[str] = WORKER, **options: Any) -> Iterator[Processes]:
         """So many linked nodes that keep messages in memory, and behind them a feeder of the first.
 
         With the limits of `local` nothing that is measured here is held back.
@@ -137,9 +138,9 @@ class _Bench:
         self._number += 1
         folder = self._root / str(self._number)
         folder.mkdir()
-        with start(folder, count, count - 1, module, data_dir=None, profile="local", **options) as nodes:
+        with start(folder, count, count - 1, program, data_dir=None, profile="local", **options) as nodes:
             feeding = json.dumps({"network": nodes.network, "address": nodes.address})
-            nodes.append(Process(folder, "feeder", "positron.bench.feeder", [feeding]))
+            nodes.append(Process(folder, "feeder", ["-m", "positron.bench.feeder", feeding]))
             yield nodes
 
     def _fed(
@@ -198,7 +199,7 @@ class _Bench:
 
     def _receive_rest(self) -> None:
         def once() -> float:
-            with self._nodes(1, "unverified") as nodes:
+            with self._nodes(1, UNVERIFIED) as nodes:
                 return self._fed(nodes, self._some(SINGLES), 1)["cpu"]
 
         self.raw["receive_rest"] = self._best(once)

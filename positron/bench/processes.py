@@ -38,9 +38,9 @@ class MeasureError(PositronError):
 
 
 class Process:
-    """One worker. `arguments` follow the module's name; what it says on stderr is kept in `folder`."""
+    """One worker. `arguments` are those of the interpreter; what it says on stderr is kept in `folder`."""
 
-    def __init__(self, folder: Path, name: str, module: str, arguments: Sequence[str]) -> None:
+    def __init__(self, folder: Path, name: str, arguments: Sequence[str]) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         environment = {
@@ -51,7 +51,7 @@ class Process:
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -156,10 +156,14 @@ class Processes(list[Process]):
         return [process.answer(name, seconds) for process in self]
 
 
-def start(folder: Path, count: int, links: int, module: str = "worker", **options: Any) -> Processes:
+WORKER = ("-m", "positron.bench.worker")
+
+
+def start(folder: Path, count: int, links: int, program: Sequence[str] = WORKER, **options: Any) -> Processes:
     """So many nodes on loopback, each with so many links at least. The first is the bootstrap of the others.
 
-    Each has a data folder, of its number, in `folder`; `options` are further ones of their configuration.
+    Each runs `program`, and has a data folder, of its number, in `folder`; `options` are further ones of their
+    configuration.
     """
     nodes = Processes()
     nodes.network = f"bench-{secrets.token_hex(8)}"
@@ -171,8 +175,7 @@ def start(folder: Path, count: int, links: int, module: str = "worker", **option
                 "data_dir": str(folder / str(index)),
                 **options,
             }
-            arguments = [json.dumps({**config, **own})]
-            nodes.append(Process(folder, str(index), f"positron.bench.{module}", arguments))
+            nodes.append(Process(folder, str(index), [*program, json.dumps({**config, **own})]))
             address = nodes[-1].ask("ready")["address"]
             nodes.address = nodes.address or address
         nodes.ask_all("linked", LINKING, peers=links)

@@ -94,7 +94,7 @@ class ProcessTests(SynchronousTestCase):
         (folder / "echoing.py").write_text(ECHO)
         sys.path.append(str(folder.absolute()))
         self.addCleanup(sys.path.remove, str(folder.absolute()))
-        self.nodes = Processes([Process(folder, str(index), "echoing", []) for index in range(2)])
+        self.nodes = Processes([Process(folder, str(index), ["-m", "echoing"]) for index in range(2)])
         self.addCleanup(self.nodes.__exit__)
 
     def test_answers(self) -> None:
