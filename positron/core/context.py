@@ -61,6 +61,7 @@ class Context:
     epoch: int
     verify: Verify = verify
     read_record: ReadRecord = read_address_record
+    make_sealer: Callable[[bytes], Sealer] = Sealer
     now: float = 0.0
     wall_offset: float = 0.0
     links: Links = field(factory=Links)
@@ -70,7 +71,7 @@ class Context:
 
     def __attrs_post_init__(self) -> None:
         self.network_id = network_id_of(self.parameters.network)
-        self.sealer = Sealer(self.network_id)
+        self.sealer = self.make_sealer(self.network_id)
 
     @property
     def wall(self) -> float:

@@ -9,6 +9,7 @@ wall clock comes in by the `WallClock` event; so one seed replays everything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import assert_never
 
@@ -18,7 +19,7 @@ from positron.core.anti_entropy import AntiEntropy
 from positron.core.conduct import Conduct
 from positron.core.context import Context, Parameters, ReadRecord
 from positron.core.direct import Direct
-from positron.core.envelope import Envelope
+from positron.core.envelope import Envelope, Sealer
 from positron.core.events import Action, Event
 from positron.core.gossip import Gossip, LinkGossip
 from positron.core.gossip.budgets import Budgets
@@ -51,12 +52,11 @@ class Swarm:
         *,
         verify: Verify = verify,
         read_record: ReadRecord = read_address_record,
+        make_sealer: Callable[[bytes], Sealer] = Sealer,
         now: float = 0.0,
         wall: float = 0.0,
     ) -> None:
-        context = Context(
-            identity, parameters, rng, loaded.epoch, verify=verify, read_record=read_record, now=now
-        )
+        context = Context(identity, parameters, rng, loaded.epoch, verify, read_record, make_sealer, now)
         context.wall_offset = wall - now
         self._context = context
         self.trust = Trust(

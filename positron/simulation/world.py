@@ -15,7 +15,7 @@ from typing import Any
 
 from positron.core import events
 from positron.core.context import Parameters
-from positron.core.envelope import Entry
+from positron.core.envelope import Entry, Envelope, Sealer
 from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
 from positron.core.statements import Verify, read_address_record
@@ -23,6 +23,7 @@ from positron.core.swarm import Swarm
 from positron.simulation.channel import Channel
 from positron.simulation.kept import Kept
 from positron.simulation.latencies import RETRANSMISSION, Latency, steady
+from positron.simulation.sharing import SharingSealer
 
 EPOCH_WALL = 1_700_000_000.0
 """What the wall clock of a world says at its time 0."""
@@ -75,6 +76,7 @@ class WorldNode:
             Random(self.world.rng.getrandbits(64)),
             verify=self.world.verify,
             read_record=self.world.read_record,
+            make_sealer=self.world.make_sealer,
             now=self.world.now,
             wall=wall,
         )
@@ -247,6 +249,7 @@ class World:
         self.loss = loss
         self.identity = identity
         self.verify = verify
+        self._envelopes: dict[bytes, Envelope] = {}
         self.read_record = lru_cache(maxsize=RECORDS_READ)(read_address_record)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._counter = 0
@@ -264,6 +267,10 @@ class World:
         if start:
             node.start()
         return node
+
+    def make_sealer(self, network_id: bytes) -> Sealer:
+        """What reads envelopes for a node: all nodes share what was read."""
+        return SharingSealer(network_id, self._envelopes)
 
     def token(self) -> int:
         """A token no one used before."""

@@ -6,9 +6,11 @@ import gc
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.core.envelope import BROADCAST, EnvelopeError, Sealer, network_id_of
 from positron.core.messages import Hello
 from positron.core.records import PeerForgotten, PeerKept
 from positron.simulation.channel import Channel
+from positron.simulation.cheap import CheapSigner
 from positron.simulation.kept import MANY_PEERS, Kept
 from positron.simulation.latencies import steady
 from positron.simulation.network import PositronNetwork
@@ -43,6 +45,26 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(len(told), 4)
         self.assertTrue(told[0])
         self.assertTrue(all(record is told[0] for record in told))
+
+
+class SharingTests(SynchronousTestCase):
+    def test_same_bytes_are_one_envelope(self) -> None:
+        """Nodes share what they read; other bytes under the same id, as a forger sends, are another envelope, and what
+        is none raises as ever."""
+        world = World(3)
+        network = network_id_of("positron")
+        one, other = world.make_sealer(network), world.make_sealer(network)
+        sealed = Sealer(network).seal(
+            CheapSigner(1), BROADCAST, epoch=1, seq=1, created_ms=1, expires_ms=2, ttl=1, body=b"body"
+        )
+        copy = bytes(bytearray(sealed.raw))
+        first = one.parse(copy)
+        self.assertIs(other.parse(bytes(bytearray(copy))), first)
+        forged = copy[:-1] + bytes([copy[-1] ^ 1])
+        second = other.parse(forged)
+        self.assertEqual((second.id, second.raw), (first.id, forged))
+        self.assertIs(one.parse(copy), first)
+        self.assertRaises(EnvelopeError, one.parse, b"short")
 
 
 class FormationTests(SynchronousTestCase):
