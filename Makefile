@@ -53,6 +53,8 @@ drill: install
 		tests/simulation/test_gossip.py
 
 bench: install
+	$(BIN)/positron bench micro
+	$(BIN)/positron bench local
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/anti_entropy.py
 

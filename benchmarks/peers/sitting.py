@@ -278,9 +278,10 @@ def shown(value: float | None, form: str) -> str:
 
 def table(nodes: int, found: dict[str, list[dict[str, Any]]]) -> None:
     """What all of them did, a row each."""
-    print(f"\n{nodes} nodes (medians; delivered: the worst run)")
+    print(f"\n{nodes} nodes{'256 bytes flat out':^34} |{'4 KiB flat out':^27} |{'256 bytes, 100/s':^32} |")
     print(
-        f"{'':<14}{'256 B/s':>10}{'deliv.':>8}{'CPU/1000':>10}{'wire':>6} |{'4 KiB/s':>9}{'deliv.':>8}{'CPU/1000':>10}"
+        f"{'':<14}{'per second':>10}{'deliv.':>8}{'CPU/1000':>10}{'wire':>6} |"
+        f"{'per sec.':>9}{'deliv.':>8}{'CPU/1000':>10}"
         f" |{'p50 ms':>8}{'p99 ms':>8}{'CPU/1000':>10}{'wire':>6} |{'MiB':>5}"
     )
     for peer, runs in found.items():
@@ -385,15 +386,12 @@ def main() -> None:
                 run = play(peer, nodes, options.logs, options)
                 results.setdefault(nodes, {}).setdefault(peer, []).append(run)
                 small = run.get("small", {})
-                print(
-                    f"round {number + 1}, {nodes} nodes, {peer}: "
-                    + (
-                        f"{small.get('per_second', 0):,.0f}/s, {small['delivered']:.1%}"
-                        if small
-                        else "failed"
-                    ),
-                    flush=True,
+                said = (
+                    f"{small['per_second']:,.0f}/s, {small['delivered']:.1%}"
+                    if "per_second" in small
+                    else "failed"
                 )
+                print(f"round {number + 1}, {nodes} nodes, {peer}: {said}", file=sys.stderr, flush=True)
     for nodes, found in results.items():
         table(nodes, found)
     verdicts(results)

@@ -43,7 +43,7 @@ class SittingTests(SynchronousTestCase):
             timeout=120,
             check=False,
         )
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("nats is not installed here", done.stdout)
         (run,) = json.loads((folder / "found.json").read_text())["2"]["positron"]
         for phase in ("paced", "small", "large"):
