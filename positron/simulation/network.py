@@ -21,7 +21,7 @@ from positron.simulation.world import World, WorldNode
 
 FORMATION = 30.0
 """Virtual seconds in which the nodes find each other, by the real overlay, before the first message. They are born
-over the first third of it, each with the address of one that was there before."""
+over the first third of it, each with the addresses of two that were there before."""
 
 TOPIC = "simulated"
 
@@ -167,16 +167,17 @@ class PositronNetwork:
     def _found(self, count: int, fanout: int, skew: float, liars: Collection[int]) -> None:
         """Make the nodes; they are born over the first third of the formation.
 
-        The bootstrap of each is drawn from those before it that are no `liars`. Were it the first node for all, a
-        newcomer would hear of the oldest alone, which have no room: in a large network it would be refused dozens of
-        times, and what a node costs would grow with their number.
+        The two bootstraps of each are drawn from those before it that are no `liars`. Were it the first node for all,
+        a newcomer would hear of the oldest alone, which have no room: in a large network it would be refused dozens of
+        times, and what a node costs would grow with their number. With one only, a few that were refused there and
+        are everybody's bootstraps to each other may fill their slots among themselves: an island.
         """
         clocks, bootstraps = Random(f"clocks {self.world.seed}"), Random(f"bootstraps {self.world.seed}")
         honest = [self.world.node(fanout=fanout, skew=clocks.uniform(-skew, skew)).address]
         for index in range(1, count):
             node = self.world.node(
                 fanout=fanout,
-                bootstrap=(bootstraps.choice(honest),),
+                bootstrap=tuple(bootstraps.sample(honest, min(2, len(honest)))),
                 start=False,
                 skew=clocks.uniform(-skew, skew),
             )
