@@ -1,7 +1,8 @@
 """The figures of the protocol at n = 200, so that a change that makes one worse is seen.
 
 Bounds are the worst of three seeds (11 to 13) and a fifth more, a third more for times: they catch a regression, not
-noise. The goals themselves are held at n = 1,000 (`make simulate`). A test that fails prints the figures and the command.
+noise. The goals themselves are held at n = 1,000 (`make simulate`). A test that fails prints the figures and the
+command.
 """
 
 from __future__ import annotations
