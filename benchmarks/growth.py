@@ -66,6 +66,14 @@ TABLES: dict[str, tuple[str, tuple[Plan, ...]]] = {
             Plan(messages=900, rate=90, halting=1),
         ),
     ),
+    "links": (
+        "Live links of the author: a hundred neighbours that only listen",
+        tuple(
+            Plan(nodes=2, messages=messages, rate=rate, idle=idle)
+            for messages, rate in ((5000, 1000), (FLAT, 0))
+            for idle in (0, 100)
+        ),
+    ),
     "million": ("A million messages: memory", (Plan(nodes=2, messages=1_000_000),)),
 }
 HEADS = ("command", "delivered", "messages/s", "p50", "p99", "CPU / V", "wire", "again", "memory", "growth")

@@ -6,9 +6,11 @@ a bootstrap node and what peers tell of each other. Some of them publish; each m
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from positron.bench.counting import MIN_SIZE
-from positron.bench.processes import Process, Processes, halting, start
+from positron.bench.processes import FEEDER, Process, Processes, halting, start
 from positron.core.envelope import MAX_PAYLOAD
 
 Progress = Callable[[float], None]
@@ -24,6 +26,9 @@ Progress = Callable[[float], None]
 
 MAX_NODES = 100
 MAX_MESSAGES = 10_000_000
+MAX_IDLE = 1_000
+ROOM = 16
+"""Places for links that a node has over those it is given: half of them are for nodes that it dials itself."""
 LINKS = 5
 """Links (or all others, if they are fewer) that every node has before the first message: a node's own target."""
 WARM_UP, WARM_RATE = 50, 50
@@ -41,8 +46,8 @@ class Plan:
     """What is measured. `rate` is messages a second of all authors together, 0 for flat out.
 
     The first `authors` nodes publish. The last `slow` nodes have a subscriber that takes `SLOW_SECONDS` for a message,
-    and the `halting` ones before those stand still nine tenths of the time. ValueError with a sentence if it makes no
-    sense.
+    and the `halting` ones before those stand still nine tenths of the time. The first node has `idle` links more, to
+    neighbours that take what they are sent and say nothing. ValueError with a sentence if it makes no sense.
     """
 
     nodes: int = 5
@@ -52,6 +57,7 @@ class Plan:
     authors: int = 1
     slow: int = 0
     halting: int = 0
+    idle: int = 0
 
     def __attrs_post_init__(self) -> None:
         largest = MAX_PAYLOAD - 5  # what msgpack puts before so many bytes
@@ -63,6 +69,7 @@ class Plan:
             (not 1 <= self.authors <= self.nodes, "--authors are some of the nodes, 1 at least"),
             (not 0 <= self.slow <= self.nodes, "--slow are some of the nodes"),
             (not 0 <= self.halting <= self.nodes, "--halting are some of the nodes"),
+            (not 0 <= self.idle <= MAX_IDLE, f"--idle is 0 to {MAX_IDLE}"),
             (self.quick < 2, "--slow and --halting leave two nodes at least, the first author among them"),
         ):
             if wrong:
@@ -131,6 +138,18 @@ class Run:
                 author.has("publish")
 
 
+@contextmanager
+def _started(root: Path, plan: Plan) -> Iterator[Processes]:
+    """The plan's nodes, linked, and the idle neighbours of the first."""
+    room: dict[str, Any] = {"max_peers": plan.nodes + plan.idle + ROOM} if plan.idle else {}
+    with start(root, plan.nodes, min(LINKS, plan.nodes - 1), **room) as nodes, Processes() as feeders:
+        if plan.idle:
+            place = json.dumps({"network": nodes.network, "address": nodes.address})
+            feeders.append(Process(root, "idle", [*FEEDER, place]))
+            feeders[0].ask("link", count=plan.idle)
+        yield nodes
+
+
 def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, Any]:
     """Start the nodes, publish, wait, stop. The figures, as `positron bench local --json` prints them.
 
@@ -138,7 +157,7 @@ def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, A
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="positron-bench-") as root:
-        with start(Path(root), plan.nodes, min(LINKS, plan.nodes - 1)) as nodes:
+        with _started(Path(root), plan) as nodes:
             warm = Plan(nodes=plan.nodes, messages=WARM_UP, rate=WARM_RATE, authors=plan.authors)
             Run(warm, nodes, 0).play(lambda _share: None)
             before = nodes.ask_all("spent")
@@ -188,6 +207,7 @@ def _figures(plan: Plan, heard: list[dict[str, Any]], spent: list[dict[str, Any]
         "authors": plan.authors,
         "slow": plan.slow,
         "halting": plan.halting,
+        "idle": plan.idle,
         "delivery": delivered / sum(row["owed"] for row in receivers),
         "repeated": sum(one["repeated"] for one in heard),
         "messages_per_second": min(row["messages_per_second"] for row in quick),

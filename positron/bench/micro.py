@@ -17,7 +17,7 @@ from typing import Any
 from attrs import field, frozen
 
 from positron.bench.primitives import best, prices
-from positron.bench.processes import WORKER, MeasureError, Process, Processes, start
+from positron.bench.processes import FEEDER, WORKER, MeasureError, Process, Processes, start
 from positron.simulation.running import simulate
 from positron.simulation.scenario import Scenario
 
@@ -140,7 +140,7 @@ class _Bench:
         folder.mkdir()
         with start(folder, count, count - 1, program, data_dir=None, profile="local", **options) as nodes:
             feeding = json.dumps({"network": nodes.network, "address": nodes.address})
-            nodes.append(Process(folder, "feeder", ["-m", "positron.bench.feeder", feeding]))
+            nodes.append(Process(folder, "feeder", [*FEEDER, feeding]))
             yield nodes
 
     def _fed(

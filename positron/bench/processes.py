@@ -157,6 +157,7 @@ class Processes(list[Process]):
 
 
 WORKER = ("-m", "positron.bench.worker")
+FEEDER = ("-m", "positron.bench.feeder")
 
 
 def start(folder: Path, count: int, links: int, program: Sequence[str] = WORKER, **options: Any) -> Processes:

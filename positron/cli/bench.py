@@ -34,6 +34,7 @@ def bench_() -> None:
 @click.option("--authors", default=1, show_default=True, help="Nodes that publish, each its share.")
 @click.option("--slow", default=0, show_default=True, help="Nodes whose subscriber takes 10 ms a message.")
 @click.option("--halting", default=0, show_default=True, help="Nodes that stand still 9/10 of the time.")
+@click.option("--idle", default=0, show_default=True, help="Links of the first node that only listen.")
 @csv_option
 @shared
 @pass_settings

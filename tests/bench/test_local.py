@@ -49,6 +49,7 @@ class PlanTests(SynchronousTestCase):
             {"slow": 4},
             {"slow": -1},
             {"halting": 6},
+            {"idle": -1},
         ):
             error = self.assertRaises(ValueError, Plan, **wrong)
             self.assertIn("--" + next(iter(wrong)), str(error))

@@ -12,7 +12,7 @@ from tests.cli.running import Result, clean, keys, run
 from tests.test_docs import page, section, table
 
 FIGURES = keys(
-    "nodes messages size rate authors slow halting delivery repeated messages_per_second latency_seconds "
+    "nodes messages size rate authors slow halting idle delivery repeated messages_per_second latency_seconds "
     "cpu_seconds_per_1000 busiest_cpu_seconds wire_bytes_per_payload_byte duplicates_per_1000 rss_bytes "
     "rss_growth wall_seconds receivers"
 )
@@ -38,14 +38,16 @@ class LocalTests(SynchronousTestCase):
         self.assertEqual((author["author"], author["owed"], author["messages"]), (True, 0, 0))
         self.assertEqual((receiver["author"], receiver["owed"], receiver["messages"]), (False, 200, 200))
         # Half a second of messages, and no faster than they were published.
-        self.assertTrue(100 < receiver["messages_per_second"] < 440, receiver)
+        self.assertTrue(20 < receiver["messages_per_second"] < 440, receiver)
         self.assertLess(0, receiver["latency_seconds"]["p50"])
         self.assertLess(receiver["latency_seconds"]["p50"], 0.5)
         self.assertGreater(body["cpu_seconds_per_1000"], 0)
 
     def test_csv(self) -> None:
-        """Two authors flat out, as CSV: one row under its header."""
-        done = run(["bench", "local", "--nodes", "2", "--messages", "200", "--authors", "2", "--csv"])
+        """Two authors flat out, one with more links than a node has by default, as CSV: a row under its header."""
+        done = run(
+            ["bench", "local", "--nodes", "2", "--messages", "200", "--authors", "2", "--idle", "60", "--csv"]
+        )
         self.assertEqual(done.code, 0, done.err)
         (row,) = csv.DictReader(done.lines)
         self.assertEqual((row["authors"], row["delivery"], row["rate"]), ("2", "1.0", ""))
