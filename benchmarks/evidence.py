@@ -363,7 +363,7 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._own = digest(["**/*"])
+        self._own = digest(["core/**/*", "simulation/**/*"])
         self._rival = digest([f"simulation/{name}" for name in RIVAL_SOURCES])
         lines = path.read_text().splitlines() if path is not None and path.exists() else []
         self._runs = {run["key"]: run for run in map(json.loads, lines)}
