@@ -69,7 +69,7 @@ setup(
             "mypy-zope",
             "towncrier",
             "sphinx",
-            "coverage",
+            "coverage>=7.10",
             "setuptools>=77",
         ],
     },
