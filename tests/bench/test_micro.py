@@ -98,7 +98,7 @@ class MeasureTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         for name, count in (
-            ("SINGLES", 5_000),
+            ("SINGLES", 20_000),
             ("AUTHORED", 200),
             ("AUTHORED_BUNDLES", 100),
             ("ROWS", 2_000),
@@ -111,11 +111,12 @@ class MeasureTests(SynchronousTestCase):
         self.raw = self.bench.raw
 
     def test_receive(self) -> None:
-        """To receive costs a verification and more; without verifying it costs less."""
+        """To receive costs a verification and more; without verifying it costs less by about as much."""
         self.bench._receive()
         self.bench._receive_rest()
         self.assertGreater(self.raw["receive"], self.bench.verify)
-        self.assertTrue(0 < self.raw["receive_rest"] < self.raw["receive"], self.raw)
+        self.assertGreater(self.raw["receive_rest"], 0)
+        self.assertLess(self.raw["receive_rest"], self.raw["receive"] - self.bench.verify / 2)
         self.assertGreater(self.raw["receive_rate"], 0)
         self.assertGreaterEqual(self.raw["lateness"], 0)
 
