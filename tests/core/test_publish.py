@@ -19,7 +19,7 @@ from positron.core.envelope import (
     decode_entries,
 )
 from positron.core.events import Published, Sealed, Settle
-from positron.core.gossip.publish import MAX_OUTBOX, MAX_OUTBOX_BYTES, Publisher
+from positron.core.gossip.publish import MAX_OUTBOX, MAX_OUTBOX_BYTES, TURN_BYTES, Publisher
 from positron.core.identity import verify
 from positron.core.limits import Rate
 from tests.core.gossip_parts import ME, WALL, context_of, link_state, taken
@@ -239,6 +239,22 @@ class PaceTests(Case):
         self.wait(60)
         self.assertEqual(list(self.accepted()), tokens[MAX_OUTBOX_BYTES // MAX_PAYLOAD :])
         self.assertEqual(len(self.envelopes), 21)
+
+    def test_a_heap_takes_several_turns(self) -> None:
+        """What a link's queue would not take at once is sealed bit by bit, so that the queue can say that it is full."""
+        for _ in range(MAX_OUTBOX_BYTES // MAX_PAYLOAD):
+            self.publish(bytes(MAX_PAYLOAD))
+        self.turn()
+        self.assertEqual(len(self.envelopes), TURN_BYTES // MAX_PAYLOAD)
+        self.assertLess(self.publisher.deadline, self.context.now + 0.01)
+        self.is_held = True
+        self.publisher.reschedule()
+        self.wait(1)
+        self.assertEqual(len(self.envelopes), TURN_BYTES // MAX_PAYLOAD, "it was said that the queue is full")
+        self.is_held = False
+        self.publisher.reschedule()
+        self.wait(1)
+        self.assertEqual(len(self.envelopes), MAX_OUTBOX_BYTES // MAX_PAYLOAD)
 
     def test_held(self) -> None:
         """While the links are crowded nothing is sealed; when they are not any more it goes on."""

@@ -31,6 +31,10 @@ MAX_OUTBOX = 4096
 MAX_OUTBOX_BYTES = 1024 * 1024
 """Messages and their bytes accepted and not yet sealed; beyond either `publish` waits."""
 
+TURN_BYTES = 128 * 1024
+"""Bytes of messages sealed in one turn: half of what a link's queue takes before it is said to be full. Were all of the
+outbox sealed at once, most of it would be announced and asked for, since nobody had time to say so."""
+
 BODY_SLACK = 8
 """Bytes of a body that are no entry: the outer array's header."""
 
@@ -97,7 +101,8 @@ class Publisher:
         if now < self.deadline:
             return
         self.deadline = float("inf")
-        while self._outbox and self._budget.take(1, now):
+        enough = self._outbox_bytes - TURN_BYTES
+        while self._outbox and self._outbox_bytes > enough and self._budget.take(1, now):
             self._seal(self._next_bundle())
         while self._waiting and not self._is_full():
             self._take(*self._waiting.popleft())
