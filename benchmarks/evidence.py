@@ -423,6 +423,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def command(options: argparse.Namespace) -> str:
+    """The command line that measures the same; where the page and the reports went is nobody's business."""
+    words = ["python", "benchmarks/evidence.py"]
+    for name, default in (("nodes", 1000), ("seeds", 5), ("rows", ""), ("rivals", ",".join(RIVALS))):
+        if (value := getattr(options, name)) != default:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
 def main() -> int:
     """Measure, write the page, and say what was missed."""
     options = parse()
@@ -432,7 +441,7 @@ def main() -> int:
     plans = [(row, row.scenarios(options.nodes, options.seeds, rivals)) for row in chosen]
     every = [scenario for _, scenarios in plans for scenario in scenarios]
     results = made(every, Journal(options.reports))
-    text, missed = page(plans, results, rivals, shlex.join(["python", *sys.argv]))
+    text, missed = page(plans, results, rivals, command(options))
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
     print(text)
