@@ -241,7 +241,7 @@ class PaceTests(Case):
         self.assertEqual(len(self.envelopes), 21)
 
     def test_a_heap_takes_several_turns(self) -> None:
-        """What a link's queue would not take at once is sealed bit by bit, so that the queue can say that it is full."""
+        """What a link's queue would not take at once is sealed bit by bit, so that it can say that it is full."""
         for _ in range(MAX_OUTBOX_BYTES // MAX_PAYLOAD):
             self.publish(bytes(MAX_PAYLOAD))
         self.turn()
