@@ -26,6 +26,8 @@ class ProcessTests(CommandCase):
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""},
+            # A shell starts what runs in the background deaf to Ctrl-C; these tests too, if they are run so.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **more,
         )
         self.addCleanup(process.wait)

@@ -69,6 +69,8 @@ class Commands:
             text=True,
             cwd=self._root,
             env=self.environment,
+            # A shell starts what runs in the background deaf to Ctrl-C; these tests too, if they are run so.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._open.append(process)
         assert process.stderr is not None
