@@ -10,8 +10,6 @@ run that is there already, of the same scenario and the same code, is not made a
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 import shlex
 import statistics
@@ -21,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from journal import Journal
 
-import positron
 from positron.cli.scenarios import command_of
 from positron.simulation.scenario import Crash, Malicious, Partition, Scenario
 from positron.simulation.sweep import Row, cores, sweep
@@ -345,47 +343,6 @@ def measured(row: Evidence, results: list[Row]) -> tuple[Reports, list[str]]:
         if not result.is_clean:
             faults.append(f"row {row.number}: {command_of(result.scenario)}: {'; '.join(result.faults[:3])}")
     return reports, faults
-
-
-SOURCES = Path(positron.__file__).parent
-RIVAL_SOURCES = ("rivals/*", "compared", "latencies", "measure", "narrow", "running", "scenario")
-"""What a rival's run is made of, in `positron/simulation`: nothing of positron's own core."""
-
-
-def digest(patterns: Sequence[str]) -> str:
-    """What identifies the code in these modules of the package."""
-    files = sorted(path for pattern in patterns for path in SOURCES.glob(f"{pattern}.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
-
-
-class Journal:
-    """The runs that were made, one JSON object a line; in memory alone without a path."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._own = digest(["core/**/*", "simulation/**/*"])
-        self._rival = digest([f"simulation/{name}" for name in RIVAL_SOURCES])
-        lines = path.read_text().splitlines() if path is not None and path.exists() else []
-        self._runs = {run["key"]: run for run in map(json.loads, lines)}
-
-    def _key(self, scenario: Scenario) -> str:
-        return f"{command_of(scenario)} {self._own if scenario.protocol == OWN else self._rival}"
-
-    def find(self, scenario: Scenario) -> Row | None:
-        """The run of that scenario by the code as it is now, if it was made."""
-        run = self._runs.get(self._key(scenario))
-        return None if run is None else Row(scenario, run["report"], run["faults"], run["is_clean"])
-
-    def add(self, row: Row) -> None:
-        """This run was made. One that raised is to be made again."""
-        if row.report is None:
-            return
-        key = self._key(row.scenario)
-        run = {"key": key, "report": row.report, "faults": row.faults, "is_clean": row.is_clean}
-        self._runs[key] = run
-        if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps(run) + "\n")
 
 
 def made(scenarios: Sequence[Scenario], journal: Journal) -> list[Row]:

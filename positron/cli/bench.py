@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from positron.cli.failures import FAILED
-from positron.cli.output import Column, Output, size, trip
+from positron.cli.output import Column, Output, progress_bar, size, trip
 from positron.cli.settings import Settings, pass_settings, shared
 from positron.cli.sweeping import flat
-
-BAR = 40
 
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a header.")
 
@@ -50,7 +46,7 @@ def local(settings: Settings, as_csv: bool, size_: int, **values: Any) -> int:
         plan = Plan(size=size_, **values)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    with _progress() as progress:
+    with progress_bar() as progress:
         figures = measure(plan, progress)
     output = Output(settings)
     if as_csv:
@@ -76,7 +72,7 @@ def micro(settings: Settings, as_csv: bool, quick: bool) -> None:
     """
     from positron.bench.micro import measure
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         figures = measure(progress, quick)
     output = Output(settings)
     if as_csv:
@@ -132,22 +128,3 @@ def _csv(output: Output, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     output.line(text.getvalue().rstrip("\n"))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float], None]]:
-    """A bar on stderr, if that is a terminal, gone when it is over."""
-    if not sys.stderr.isatty():
-        yield lambda _share: None
-        return
-
-    def draw(share: float) -> None:
-        filled = int(share * BAR)
-        sys.stderr.write(f"\r[{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
-        sys.stderr.flush()
-
-    try:
-        yield draw
-    finally:
-        sys.stderr.write("\r\033[K")
-        sys.stderr.flush()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
@@ -18,6 +19,8 @@ from positron.cli.settings import Settings
 
 SCHEMA = 1
 SHORT_ID = 8
+BAR = 40
+"""Characters of a bar."""
 
 
 class Column(NamedTuple):
@@ -165,6 +168,30 @@ class Output:
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console(no_color=self._no_color, highlight=False, emoji=False).print(table)
+
+
+@contextmanager
+def progress_bar(name: str = "") -> Iterator[Callable[[float], None]]:
+    """A bar on stderr after `name`, if that is a terminal, gone when it is over; to be told shares from 0 to 1."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+
+    drawn = -1
+
+    def draw(share: float) -> None:
+        nonlocal drawn
+        if int(share * 100) == drawn:
+            return
+        drawn, filled = int(share * 100), int(share * BAR)
+        sys.stderr.write(f"\r{name}[{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
+        sys.stderr.flush()
+
+    try:
+        yield draw
+    finally:
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
 
 
 def _cell(column: Column, row: Mapping[str, Any]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +11,15 @@ from click.core import ParameterSource
 
 from positron.cli import sweeping
 from positron.cli.failures import FAILED, CommandFailed
-from positron.cli.output import Column, Output, trip
+from positron.cli.output import BAR, Column, Output, progress_bar, trip
 from positron.cli.scenarios import PROTOCOLS, command_of, scenario_of, scenario_options
 from positron.cli.settings import Settings, pass_settings, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from positron.simulation.running import Outcome, Progress
     from positron.simulation.scenario import Scenario
-
-BAR = 40
 
 
 def _own_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +75,7 @@ def simulate_(
         _refuse_trace(trace, scenarios, real)
     outcomes = []
     for scenario in scenarios:
-        with _progress(scenario.protocol) as progress:
+        with progress_bar(f"{scenario.protocol:<10} ") as progress:
             outcomes.append(_started(scenario, progress) if real else _simulated(scenario, progress, trace))
     output = Output(settings)
     _show(output, outcomes, compare)
@@ -158,30 +154,6 @@ def _started(scenario: Scenario, progress: Progress) -> Outcome:
         ended[0].raiseException()
     outcome: Outcome = ended[0]
     return outcome
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Progress]:
-    """A bar on stderr, if that is a terminal, gone when the run is over."""
-    if not sys.stderr.isatty():
-        yield lambda _share: None
-        return
-
-    drawn = -1
-
-    def draw(share: float) -> None:
-        nonlocal drawn
-        if int(share * 100) == drawn:
-            return
-        drawn, filled = int(share * 100), int(share * BAR)
-        sys.stderr.write(f"\r{name:<10} [{'#' * filled}{'.' * (BAR - filled)}] {share:4.0%}")
-        sys.stderr.flush()
-
-    try:
-        yield draw
-    finally:
-        sys.stderr.write("\r\033[K")
-        sys.stderr.flush()
 
 
 def _percent(share: float) -> str:

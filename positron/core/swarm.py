@@ -101,7 +101,7 @@ class Swarm:
             context,
             self._index,
             known=self.gossip.holdings.is_known,
-            ignored=lambda link: self.gossip.ignores(self.gossip.states[link.number]),
+            ignored=self.gossip.is_ignored,
             lacking=self.gossip.lacking,
             offered=self.gossip.offered,
         )

@@ -215,6 +215,11 @@ class Gossip:
         """Whether nothing is asked for that this link announces: it broke promises, lately or all along."""
         return state.ignored_until > self._context.now or self._first_hand(state.link.node_id) < IGNORED_BELOW
 
+    def is_ignored(self, link: Link) -> bool:
+        """Whether nothing is asked for that this link announces; one that gossip does not know is not ignored."""
+        state = self.states.get(link.number)
+        return state is not None and self.ignores(state)
+
     def _shown(self, state: LinkGossip, envelope_id: bytes) -> bool:
         """The link has this one. Whether it is of the last seconds."""
         spread = self.holdings.recent.get(envelope_id)
