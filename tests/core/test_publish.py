@@ -165,6 +165,59 @@ class SealTests(Case):
         self.turn()
         self.assertEqual(self.counts(), [1, 1, 1, 1])
 
+    def test_a_flood_waits_ten_milliseconds(self) -> None:
+        """Four messages a millisecond: each bundle takes what came in 10 ms, and none waits longer."""
+        for _ in range(400):
+            self.publish(b"x")
+            self.turn()
+            self.wait(0.00025)
+        self.wait(0.02)
+        self.assertEqual(sum(self.counts()), 400)
+        first = self.counts().index(8)
+        self.assertTrue(all(abs(count - 41) <= 1 for count in self.counts()[first + 1 : -1]), self.counts())
+        self.assertTrue(
+            all(gap < 0.0105 for gap in map(float.__sub__, self.times[1:], self.times)), self.times
+        )
+
+    def test_a_flood_ends(self) -> None:
+        """A message that follows on a large bundle after more than 2 ms is a lone one: it goes at once."""
+        self.flood()
+        self.wait(0.02)
+        before = len(self.counts())
+        self.publish(b"alone")
+        self.turn()
+        self.assertEqual(self.counts()[before:], [1])
+
+    def test_a_full_envelope_waits_no_longer(self) -> None:
+        """In a flood, too, 256 messages or 64 KiB go at once; what is left over waits for company again."""
+        for payloads, full in (([b"x"] * MAX_BUNDLE, MAX_BUNDLE), ([bytes(4096)] * 17, 17)):
+            self.begin()
+            self.flood()
+            sealed = sum(self.counts())
+            self.publish(b"x")
+            self.turn()
+            self.assertAlmostEqual(self.publisher.deadline, self.context.now + 0.01)
+            self.publish(*payloads)
+            self.turn()
+            self.assertEqual(sum(self.counts()), sealed + full)
+            self.assertAlmostEqual(self.publisher.deadline, self.context.now + 0.01)
+
+    def test_a_burst_is_no_flood(self) -> None:
+        """A dozen messages in one turn, and another a millisecond later: it goes at once, like any lone message."""
+        self.publish(*[b"x"] * 12)
+        self.turn()
+        self.wait(0.001)
+        self.publish(b"x")
+        self.turn()
+        self.assertEqual(self.counts(), [12, 1])
+
+    def flood(self) -> None:
+        """Four messages a millisecond, until sealing has waited 10 ms."""
+        while not self.envelopes or self.counts()[-1] < 40:
+            self.publish(b"x")
+            self.turn()
+            self.wait(0.00025)
+
 
 class BundleTests(Case):
     def test_256_messages(self) -> None:
