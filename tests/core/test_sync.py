@@ -173,7 +173,7 @@ class IndexTests(SynchronousTestCase):
         for add, created, number in steps:
             entry = (created, bytes([number] * 16))
             if add:
-                self.assertEqual(index.add(*entry), entry not in model)
+                index.add(*entry)
                 model.add(entry)
             else:
                 self.assertEqual(index.discard(*entry), entry in model)
@@ -188,4 +188,32 @@ class IndexTests(SynchronousTestCase):
             index.add(number, number.to_bytes(16, "big"))
         self.assertLessEqual(len(index), MAX_ENTRIES)
         self.assertGreater(index.floor, 0)
-        self.assertFalse(index.add(0, bytes(16)))
+        index.add(0, bytes(16))
+        self.assertFalse(index.contains(0, bytes(16)))
+
+    def test_it_may_be_asked_at_any_time(self) -> None:
+        """Thousands of entries, mostly newer ones, some older, some twice: each question sees all that was added."""
+        rng, index, model = Random(11), Index(), set[Entry]()
+        for step in range(4_000):
+            late = rng.choice([0, 0, 0, rng.randrange(50), rng.randrange(4_000)])
+            entry = (4_000 + step - late, rng.randbytes(16))
+            for _ in range(rng.choice([1, 1, 1, 2])):
+                index.add(*entry)
+            model.add(entry)
+            if rng.random() < 0.01:
+                index.add(*rng.choice(sorted(model)))
+                self.assertEqual(index.items(bound(0), bound(CEILING)), sorted(model))
+            elif rng.random() < 0.01:
+                floor = rng.randrange(step + 1)
+                model = {entry for entry in model if entry[0] >= max(floor, index.floor)}
+                index.raise_floor(floor)
+                self.assertEqual(len(index), len(model))
+
+    def test_the_oldest_go_though_nobody_asked(self) -> None:
+        """The floor is right after each entry: what is refused for it depends on that."""
+        index = Index()
+        for number in range(MAX_ENTRIES):
+            index.add(10 + number, number.to_bytes(16, "big"))
+        self.assertEqual(index.floor, 0)
+        index.add(10 + MAX_ENTRIES, bytes(16))
+        self.assertEqual(index.floor, 11)

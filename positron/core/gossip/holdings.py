@@ -50,7 +50,7 @@ class Index(Protocol):
     def floor(self) -> int:
         """Nothing created before this (ms) is in it."""
 
-    def add(self, created: int, id: bytes, /) -> bool:
+    def add(self, created: int, id: bytes, /) -> None:
         """Put an id in."""
 
     def discard(self, created: int, id: bytes, /) -> bool:

@@ -5,6 +5,9 @@ at most 8 KiB, an entry costs about 26 bytes and no object that the garbage coll
 one hash over the blocks as they lie in memory: 0.25 ms for 10,000 entries, 1.6 ms for 65,536, without any cache that
 could go stale.
 
+Entries come one at a time, thousands a second, and questions every few seconds: so what is added is only noted, and
+sorted in, many at once, by the next question. What is newest of all, as it mostly is, is appended then.
+
 A place in the order is a **bound**: 24 bytes, the time in milliseconds (8, big-endian) and an id or the beginning of
 one, padded with zeros. Ranges are half open: `low <= entry < high`.
 """
@@ -26,6 +29,9 @@ MAX_ENTRIES = 65_536
 
 BLOCK_SIZE = 512
 """Entries in a block; a fuller one is split."""
+
+MAX_FRESH = 512
+"""Entries noted and not sorted in: so many take 0.2 ms, or 2 ms if they all belong somewhere in the middle."""
 
 _NO_ID = bytes(ID_SIZE)
 _ONE_ID = Struct(f"{ID_SIZE}s")
@@ -81,6 +87,15 @@ class Block:
                 high = middle
         return low
 
+    def last(self) -> tuple[int, bytes]:
+        """The last entry; there must be one."""
+        return self.created[-1], bytes(self.ids[-ID_SIZE:])
+
+    def extend(self, entries: Sequence[tuple[int, bytes]]) -> None:
+        """Put these entries in after the last one."""
+        self.created.extend([created for created, _ in entries])
+        self.ids += b"".join([id for _, id in entries])
+
     def insert(self, position: int, created: int, id: bytes) -> None:
         """Put an entry in at `position`."""
         self.created.insert(position, created)
@@ -108,6 +123,7 @@ class Index:
         self._blocks: list[Block] = []
         self._firsts: list[bytes] = []
         self._count = 0
+        self._fresh: list[tuple[int, bytes]] = []
 
     @property
     def floor(self) -> int:
@@ -115,32 +131,19 @@ class Index:
         return self._floor
 
     def __len__(self) -> int:
+        self._sort_in()
         return self._count
 
-    def add(self, created: int, id: bytes) -> bool:
-        """Add an entry; whether it is new and stands above the floor afterwards. ValueError for no entry at all."""
+    def add(self, created: int, id: bytes) -> None:
+        """Add an entry, unless it is there or lies below the floor. ValueError for no entry at all."""
         if len(id) != ID_SIZE or not 0 <= created <= MAX_CREATED:
             raise ValueError(f"an entry is a time from 0 to 2^63 - 1 and {ID_SIZE} bytes")
         if created < self._floor:
-            return False
-        place = bound(created, id)
-        number = max(bisect_right(self._firsts, place) - 1, 0)
-        if not self._blocks:
-            self._blocks.append(Block(array("Q"), bytearray()))
-            self._firsts.append(place)
-        block = self._blocks[number]
-        position = block.rank(place)
-        if position < len(block) and block.place(position) == place:
-            return False
-        block.insert(position, created, id)
-        if position == 0:
-            self._firsts[number] = place
-        self._count += 1
-        if len(block) > BLOCK_SIZE:
-            self._split(number, position)
-        if self._count > MAX_ENTRIES:
-            self.raise_floor(self._blocks[0].created[0] + 1)
-        return created >= self._floor
+            return
+        fresh = self._fresh
+        fresh.append((created, id))
+        if len(fresh) >= MAX_FRESH or self._count + len(fresh) > MAX_ENTRIES:
+            self._sort_in()
 
     def discard(self, created: int, id: bytes) -> bool:
         """Remove an entry; whether it was there."""
@@ -164,7 +167,8 @@ class Index:
         """
         if floor <= self._floor:
             return 0
-        self._floor = floor
+        self._sort_in()
+        self._floor = floor = max(floor, self._floor)
         before, place = self._count, bound(floor)
         whole = bisect_right(self._firsts, place) - 1
         for block in self._blocks[: max(whole, 0)]:
@@ -219,8 +223,48 @@ class Index:
 
     # -------------------------------------------------------------------------------------- inside
 
+    def _sort_in(self) -> None:
+        """Put what was noted where it belongs; if there are too many entries then, the oldest go."""
+        if not self._fresh:
+            return
+        fresh, self._fresh = sorted(set(self._fresh)), []
+        older = bisect_right(fresh, self._blocks[-1].last()) if self._blocks else 0
+        for created, id in fresh[:older]:
+            self._insert(created, id)
+        self._append(fresh[older:])
+        if self._count > MAX_ENTRIES:
+            self.raise_floor(self._blocks[0].created[0] + 1)
+
+    def _insert(self, created: int, id: bytes) -> None:
+        """Put an entry in its place in a block, unless it is there. There must be one, and its end lie above."""
+        place = bound(created, id)
+        number = max(bisect_right(self._firsts, place) - 1, 0)
+        block = self._blocks[number]
+        position = block.rank(place)
+        if position < len(block) and block.place(position) == place:
+            return
+        block.insert(position, created, id)
+        if position == 0:
+            self._firsts[number] = place
+        self._count += 1
+        if len(block) > BLOCK_SIZE:
+            self._split(number)
+
+    def _append(self, entries: list[tuple[int, bytes]]) -> None:
+        """Put entries, in order, above all others."""
+        room = BLOCK_SIZE - len(self._blocks[-1]) if self._blocks else 0
+        if room > 0:
+            self._blocks[-1].extend(entries[:room])
+        for start in range(room, len(entries), BLOCK_SIZE):
+            block = Block(array("Q"), bytearray())
+            block.extend(entries[start : start + BLOCK_SIZE])
+            self._blocks.append(block)
+            self._firsts.append(block.place(0))
+        self._count += len(entries)
+
     def _pieces(self, low: bytes, high: bytes) -> Iterator[tuple[Block, int, int]]:
         """The blocks of the range with the positions where it begins and ends in each; no empty ones."""
+        self._sort_in()
         number = max(bisect_right(self._firsts, low) - 1, 0)
         end = bisect_left(self._firsts, high)
         for index in range(number, end):
@@ -234,6 +278,7 @@ class Index:
         """Block and position of an entry."""
         if not 0 <= created <= MAX_CREATED:
             return None
+        self._sort_in()
         place = bound(created, id)
         number = bisect_right(self._firsts, place) - 1
         if number < 0:
@@ -243,11 +288,10 @@ class Index:
             return None
         return number, position
 
-    def _split(self, number: int, position: int) -> None:
-        """Split a block that is too full: at its end if it grows there, as it mostly does, else in the middle."""
+    def _split(self, number: int) -> None:
+        """Split a block that is too full in the middle."""
         block = self._blocks[number]
-        at = len(block) - 1 if position == len(block) - 1 else len(block) // 2
-        second = block.cut(at, len(block))
+        second = block.cut(len(block) // 2, len(block))
         self._blocks.insert(number + 1, second)
         self._firsts.insert(number + 1, second.place(0))
 
