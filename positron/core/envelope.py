@@ -203,9 +203,11 @@ def decode_entries(envelope: Envelope) -> list[Entry]:
         raise EnvelopeError("malformed", "body") from error
     if type(entries) is not tuple or len(entries) != envelope.count:
         raise EnvelopeError("malformed", "count")
-    for entry in entries:
-        if type(entry) is not tuple or len(entry) != 2:
-            raise EnvelopeError("malformed", "entry")
-        if type(entry[0]) is not str or type(entry[1]) is not bytes:
-            raise EnvelopeError("malformed", "entry")
+    try:
+        for topic, payload in entries:
+            # Two of these are a pair: what else can be taken apart (a text, bytes) gives no text and bytes.
+            if type(topic) is not str or type(payload) is not bytes:
+                raise EnvelopeError("malformed", "entry")
+    except (TypeError, ValueError) as error:
+        raise EnvelopeError("malformed", "entry") from error
     return list(entries)

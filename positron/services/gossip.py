@@ -28,7 +28,7 @@ from positron.services.payload import check_topic, decode, encode
 from positron.services.receipts import Receipts
 from positron.services.streams import MessageStream
 from positron.services.subscriptions import Got, Span, Subscription
-from positron.services.values import Acknowledgement, Message, Receipt, Topic, message_id
+from positron.services.values import Acknowledgement, Message, Receipt, Topic, epoch_prefix, message_id
 from positron.services.waiting import Tokens
 from positron.store import Store
 
@@ -163,47 +163,49 @@ class GossipService(Service):
 
     def deliver(self, action: Deliver) -> None:
         """Perform `Deliver`."""
+        # What all messages of the bundle share is made once.
+        author = _text(action.author)
+        prefix = epoch_prefix(author, action.epoch)
+        created = action.created_ms / 1000
         for seq, (topic, payload) in enumerate(action.entries, action.seq):
             targets = self._direct() if action.direct else self._route(topic)
             if action.history:
                 targets = tuple(each for each in targets if each.history)
-            if targets:
-                self._offer(targets, action, seq, topic, payload)
+            if not targets:
+                continue
+            try:
+                data = decode(payload)
+            except ValueError:
+                self.undecodable_total += 1
+                continue
+            message = Message(
+                topic=topic,
+                data=data,
+                payload=payload,
+                author=author,
+                id=f"{prefix}{seq}",
+                seq=seq,
+                created=created,
+                hops=action.hops,
+                received=action.received,
+                late=action.late,
+            )
+            targets[0].offer(message, action.author, action.epoch)
+            if len(targets) > 1:
+                self._offer_copies(targets[1:], message, action)
 
-    def _offer(
-        self, targets: tuple[Subscription, ...], action: Deliver, seq: int, topic: str, payload: bytes
-    ) -> None:
-        try:
-            message = self._message(action, seq, topic, payload)
-        except ValueError:
-            self.undecodable_total += 1
-            return
-        targets[0].offer(message, action.author, action.epoch)
-        for subscription in targets[1:]:
+    def _offer_copies(self, targets: tuple[Subscription, ...], message: Message, action: Deliver) -> None:
+        for subscription in targets:
             if isinstance(message.data, (list, dict)):
                 # Each has a copy of its own: whoever has it may change it.
-                message = evolve(message, data=decode(payload))
+                message = evolve(message, data=decode(message.payload))
             subscription.offer(message, action.author, action.epoch)
-
-    def _message(self, action: Deliver, seq: int, topic: str, payload: bytes) -> Message:
-        author = _text(action.author)
-        return Message(
-            topic=topic,
-            data=decode(payload),
-            payload=payload,
-            author=author,
-            id=message_id(author, action.epoch, seq),
-            seq=seq,
-            created=action.created_ms / 1000,
-            hops=action.hops,
-            received=action.received,
-            late=action.late,
-        )
 
     def _route(self, topic: str) -> tuple[Subscription, ...]:
         """Who wants `topic`; the message is counted."""
-        if topic in self._counts or len(self._counts) < MAX_TOPICS:
-            self._counts[topic] = self._counts.get(topic, 0) + 1
+        count = self._counts.get(topic)
+        if count is not None or len(self._counts) < MAX_TOPICS:
+            self._counts[topic] = (count or 0) + 1
         targets = self._routes.get(topic)
         if targets is None:
             if len(self._routes) >= MAX_TOPICS:

@@ -23,6 +23,9 @@ MAX_DEPTH = 64
 _MANY_ARRAYS = 64
 """More headers of long arrays than this, and the payload is decoded by the decoder that reserves nothing for them."""
 
+_CONTAINERS = frozenset((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
+"""What the first byte of a list or map is."""
+
 _LOW, _HIGH = -(1 << 63), (1 << 64) - 1
 _PLAIN = frozenset((type(None), bool, str, bytes))
 
@@ -53,8 +56,10 @@ def decode(payload: bytes) -> Any:
     """The data in `payload`. ValueError for anything that `encode` would not have made but NaN."""
     # Each array header makes the C decoder reserve 8 bytes per element it announces, before one is there; nested,
     # that multiplies: 80 ms and 80 MB for 60 KiB. The Python decoder reserves nothing and is 30 times slower.
-    long_arrays = payload.count(b"\xdc") + payload.count(b"\xdd")
-    unpack = msgpack.unpackb if long_arrays <= _MANY_ARRAYS else msgpack.fallback.unpackb
+    unpack = msgpack.unpackb
+    if len(payload) > _MANY_ARRAYS and payload[0] in _CONTAINERS:
+        if payload.count(b"\xdc") + payload.count(b"\xdd") > _MANY_ARRAYS:
+            unpack = msgpack.fallback.unpackb
     try:
         # No length can be over that of the payload: msgpack's own default here.
         data = unpack(payload, max_ext_len=0, ext_hook=_refuse_extension)

@@ -116,9 +116,15 @@ class Subscription:
             return
         if self._behind or len(self._waiting) >= MAX_WAITING:
             self._fall_behind(author, epoch, message.seq, message.late)
-        else:
+        elif self._busy or self._running or self._waiting:
             self._waiting.append(message)
             self._run()
+        else:
+            # The usual one: nothing waits, so it need not either.
+            self._busy = True
+            self._hand_over(message)
+            if self._waiting or self._behind:
+                self._run()
 
     # ----------------------------------------------------------------------------------------------- its inside
 
@@ -153,6 +159,9 @@ class Subscription:
         except Exception:
             # Application code: whatever it raises concerns this subscriber alone.
             self._failed(Failure())
+            self._busy = False
+            return
+        if result is None:
             self._busy = False
             return
         if iscoroutine(result):

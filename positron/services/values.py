@@ -15,7 +15,8 @@ from positron.core.identity import from_text
 from positron.services.waiting import Outcome
 
 
-@frozen(kw_only=True)
+# Not slots: attrs fills the dict of a frozen instance directly, and there is one of these for each message.
+@frozen(kw_only=True, slots=False)
 class Message:
     """One message as delivered. `data` is the value, `payload` its bytes as they travelled.
 
@@ -132,7 +133,12 @@ class Stats:
 
 def message_id(author: str, epoch: int, seq: int) -> str:
     """The text form of a message's id."""
-    return f"{author}.{epoch}.{seq}"
+    return f"{epoch_prefix(author, epoch)}{seq}"
+
+
+def epoch_prefix(author: str, epoch: int) -> str:
+    """What the ids of all messages of an epoch begin with; the sequence number follows."""
+    return f"{author}.{epoch}."
 
 
 def parse_message_id(text: str) -> tuple[bytes, int, int]:

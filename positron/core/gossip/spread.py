@@ -330,4 +330,6 @@ def split_ids(joined: bytes) -> list[bytes]:
 
 def topics_of(entries: list[Entry]) -> tuple[str, ...]:
     """The distinct topics of a bundle, in order."""
-    return tuple(dict.fromkeys(topic for topic, _ in entries))
+    if len(entries) == 1:
+        return (entries[0][0],)
+    return tuple({topic: None for topic, _ in entries})
