@@ -25,8 +25,9 @@ The map, from the ground up:
 - `anti_entropy`  when and with whom sets are reconciled
 - `vouching`    asking neighbours what they think of others
 - `conduct`     what follows from what a peer did
+- `pings`       round trips that the operator asks for
 - `snapshots`   what can be seen from outside
 - `swarm`       all of it as one state machine: `handle(event, now) -> actions`, and one deadline
 
-The parts (sequences to trust) do not import each other: the five below them join them.
+The parts (sequences to trust) do not import each other: those below them join them.
 """

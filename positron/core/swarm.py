@@ -19,7 +19,7 @@ from positron.core.anti_entropy import AntiEntropy
 from positron.core.conduct import Conduct
 from positron.core.context import Context, Parameters, ReadRecord
 from positron.core.direct import Direct
-from positron.core.envelope import Envelope, Sealer
+from positron.core.envelope import Entry, Envelope, Sealer
 from positron.core.events import Action, Event
 from positron.core.gossip import Gossip, LinkGossip
 from positron.core.gossip.budgets import Budgets
@@ -27,6 +27,7 @@ from positron.core.gossip.publish import Publisher
 from positron.core.identity import Signer, verify
 from positron.core.links import CLOSING, UP, Link
 from positron.core.overlay import Overlay
+from positron.core.pings import Pings
 from positron.core.records import Loaded, StateKept
 from positron.core.sequences import Sequences
 from positron.core.snapshots import PeerSnapshot, SwarmStats, peer_snapshots, swarm_stats
@@ -34,7 +35,7 @@ from positron.core.statements import Verify, read_address_record
 from positron.core.sync import Index
 from positron.core.trust import Explanation, Trust
 from positron.core.vouching import Vouching
-from positron.errors import ClockSkew, MessageError, UnknownPeer
+from positron.errors import ClockSkew, MessageError
 
 
 class Swarm:
@@ -106,7 +107,7 @@ class Swarm:
             offered=self.gossip.offered,
         )
         self._vouching = Vouching(context, self.trust)
-        self._pings: dict[int, tuple[int, int]] = {}
+        self._pings = Pings(context)
         self._started = False
         self.deadline = now
         """When `handle` next wants a `Tick`, in the time of `now`; it may be past or early, never late."""
@@ -122,14 +123,27 @@ class Swarm:
             self.overlay.start()
         self._dispatch(event)
         due = self._next_due()
-        if due <= context.now:
-            # What is published is sealed by the next event, at the earliest: the shell's next turn.
-            self._tick(seal=not isinstance(event, events.Publish))
+        # What is published is sealed by the next event, at the earliest: the shell's next turn.
+        if due <= context.now and not isinstance(event, events.Publish):
+            self._tick()
             due = self._next_due()
         self.deadline = due
         self._sequences.flush()
         actions, context.actions = context.actions, []
         return actions
+
+    def publish(self, entry: Entry, now: float) -> int:
+        """As `handle(Publish)` where that would accept this message at once: its sequence number. 0 where it would not.
+
+        Nothing else happens and nothing is to be done but to heed `deadline`, so it costs next to nothing.
+        """
+        context, publisher = self._context, self._publisher
+        if now > context.now:
+            context.now = now
+        seq = 0 if self.overlay.skewed_out else publisher.accept(entry)
+        if publisher.deadline < self.deadline:
+            self.deadline = publisher.deadline
+        return seq
 
     def _next_due(self) -> float:
         return min(
@@ -182,20 +196,19 @@ class Swarm:
             case events.SetTrust():
                 self._conduct.set_score(event.node_id, event.score)
             case events.PingPeer():
-                self._ping_peer(event)
+                self._pings.ask(event)
             case events.Leave():
                 self._leave()
             case _:
                 assert_never(event)
 
-    def _tick(self, seal: bool) -> None:
+    def _tick(self) -> None:
         now = self._context.now
         if now >= self.overlay.deadline:
             self.overlay.tick()
         if now >= self.gossip.deadline:
             self.gossip.tick()
-        if seal:
-            self._publisher.tick()
+        self._publisher.tick()
         if now >= self._direct.deadline:
             self._direct.tick()
         if now >= self._sync.deadline:
@@ -223,10 +236,7 @@ class Swarm:
         self._sequences.link_down()
         self._budgets.link_down(link)
         self._publisher.reschedule()
-        for nonce in [nonce for nonce, (_, number) in self._pings.items() if number == link.number]:
-            token, _ = self._pings.pop(nonce)
-            error = UnknownPeer(f"the link ended: {reason}")
-            self._context.actions.append(events.Settle(token, error=error))
+        self._pings.link_down(link, reason)
         if link.node_id not in self._context.links.up:
             self.trust.parted(link.node_id, self._context.wall)
 
@@ -327,20 +337,9 @@ class Swarm:
                 raise MessageError("something before the greeting")
 
     def _pong(self, link: Link, state: LinkGossip, message: messages.Pong) -> None:
-        asked = self._pings.pop(message.nonce, None)
-        sent = link.pings.get(message.nonce)
-        if asked is not None and sent is not None:
-            self._context.actions.append(events.Settle(asked[0], self._context.now - sent))
+        self._pings.pong(link, message.nonce)
         self.gossip.puller.pong(state, message.nonce)
         self.overlay.pong(link, message)
-
-    def _ping_peer(self, event: events.PingPeer) -> None:
-        link = self._context.links.up.get(event.node_id)
-        if link is None:
-            error = UnknownPeer("there is no link to that node")
-            self._context.actions.append(events.Settle(event.token, error=error))
-            return
-        self._pings[self._context.ping(link)] = (event.token, link.number)
 
     def _congestion(self, event: events.Congested | events.Drained) -> None:
         state = self.gossip.states.get(event.link)

@@ -70,7 +70,11 @@ class Life(MultiService):
         self._notices = Notices()
         self._peers = PeerService(reactor, self.step, network or TCPNetwork(reactor))
         self._gossip = GossipService(
-            self.step, self._tokens, self._notices.tell, network_id_of(config.network)
+            self.step,
+            lambda entry: self._loop.publish(entry),
+            self._tokens,
+            self._notices.tell,
+            network_id_of(config.network),
         )
         self._trust = TrustService(self.step, self._tokens)
         self._loop = Loop(reactor, self.clocks, self._performers())
@@ -149,7 +153,7 @@ class Life(MultiService):
         self._create(identity, store, loaded)
         await self._start_control(resources)
         self._check_wanted()
-        self._go(identity, store)
+        self._go(identity, store, loaded.epoch)
         resources.note(self._peers.listening.port)
         self._notices.tell(Ready(node_id=self.node_id, address=self.address))
         readiness.succeed(self)
@@ -183,7 +187,7 @@ class Life(MultiService):
         )
         await self._control.start()
 
-    def _go(self, identity: Identity, store: Store) -> None:
+    def _go(self, identity: Identity, store: Store, epoch: int) -> None:
         """Let visitors in, dial, and tell everybody."""
         swarm = self._swarm
         assert swarm is not None
@@ -196,7 +200,7 @@ class Life(MultiService):
         )
         self.ready = True
         self._loop.begin(swarm, self.clocks.wall() - self.clocks.now())
-        self._gossip.open(identity.node_id, store)
+        self._gossip.open(identity.node_id, epoch, store)
         self._log.info(
             "Node {id} of network {network!r} is ready at {address}",
             id=self.node_id,

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
+from positron.core.envelope import Entry
 from positron.core.events import Action, Event, LoopLate, Tick, WallClock
 from positron.core.swarm import Swarm
 from positron.node.clocks import Clocks
@@ -72,6 +73,21 @@ class Loop:
             waits, self._waits = self._waits, []
             for waiting in waits:
                 waiting.callback(None)
+
+    def publish(self, entry: Entry) -> int:
+        """Have the core accept this message now: its sequence number. 0 if it cannot be now, and `step` has to wait.
+
+        What `step` does for an event this leaves out, for it asks for no action: what is due, or late, is left to the
+        alarm.
+        """
+        swarm = self._swarm
+        if swarm is None or self._stepping:
+            return 0
+        self._now = self._clocks.now()
+        seq = swarm.publish(entry, self._now)
+        if swarm.deadline < self._alarm_at:
+            self._arm()
+        return seq
 
     def settled(self) -> Deferred[None]:
         """Fires when no event is under way or waits for its turn."""

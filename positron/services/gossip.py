@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from positron.core.direct import Acknowledged
-from positron.core.envelope import Sealer
+from positron.core.envelope import Entry, Sealer
 from positron.core.events import Deliver, Event, Publish, Published, Sealed, SendDirect
 from positron.core.identity import to_text
 from positron.core.notices import Lagged, Notice
@@ -48,17 +48,24 @@ class GossipService(Service):
     _log = Logger()
 
     def __init__(
-        self, step: Callable[[Event], None], tokens: Tokens, tell: Callable[[Notice], None], network_id: bytes
+        self,
+        step: Callable[[Event], None],
+        accept: Callable[[Entry], int],
+        tokens: Tokens,
+        tell: Callable[[Notice], None],
+        network_id: bytes,
     ) -> None:
         self.errors_total = 0
         self.undecodable_total = 0
         self._step = step
+        self._accept = accept
         self._tokens = tokens
         self._tell = tell
         self._sealer = Sealer(network_id)
         self._receipts = Receipts()
         self._store: Store | None = None
         self._author = ""
+        self._epoch = 0
         self._subscriptions: list[Subscription] = []
         self._routes: dict[str, tuple[Subscription, ...]] = {}
         self._counts: dict[str, int] = {}
@@ -66,9 +73,10 @@ class GossipService(Service):
 
     # --------------------------------------------------------------------------------------- starting, stopping
 
-    def open(self, node_id: bytes, store: Store) -> None:
+    def open(self, node_id: bytes, epoch: int, store: Store) -> None:
         """The node is ready: publish from now on, and replay history to those who subscribed before."""
         self._author = to_text(node_id)
+        self._epoch = epoch
         self._store = store
         self._receipts = Receipts()
         self.startService()
@@ -97,6 +105,9 @@ class GossipService(Service):
             return fail(NotRunning("the node is not running"))
         if peers < min_peers:
             return fail(NoPeers(f"{peers} of {min_peers} links are up"))
+        seq = self._accept(entry)
+        if seq:
+            return succeed(self._receipt(seq, peers))
         token, accepted = self._tokens.ask(self._accepted)
         self._step(Publish(token, [entry]))
         return accepted
@@ -111,11 +122,11 @@ class GossipService(Service):
         return acknowledged
 
     def _accepted(self, published: Published) -> Receipt:
+        return self._receipt(published.seq, published.peers)
+
+    def _receipt(self, seq: int, peers: int) -> Receipt:
         return Receipt(
-            id=message_id(self._author, published.epoch, published.seq),
-            seq=published.seq,
-            peers=published.peers,
-            kept=self._receipts.expect(published.seq),
+            id=message_id(self._author, self._epoch, seq), seq=seq, peers=peers, receipts=self._receipts
         )
 
     def _acknowledged(self, acknowledged: Acknowledged) -> Acknowledgement:

@@ -6,7 +6,7 @@ from twisted.internet.defer import fail, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from positron.core.notices import Lagged
-from positron.errors import DeliveryTimeout, Refused, StoreError
+from positron.errors import DeliveryTimeout, Refused
 from tests.cli.running import CommandCase, keys
 from tests.control.fake import ALICE, ME, message
 
@@ -51,17 +51,21 @@ class PubTests(CommandCase):
         while not self.node.calls:
             yield self.ask("GET", "/healthz")
         self.assertNoResult(waiting)
-        self.node.kept.succeed(None)
+        self.node.receipts.sealed(1, 1, mark=1)
+        self.node.receipts.stored(1)
         result = yield waiting
         self.assertTrue(result.json()["stored"])
 
     @inlineCallbacks
     def test_not_stored(self):
         """A store that does not store is an error with a hint."""
-        self.node.kept.fail(StoreError("the disk is full"))
+        self.node.receipts.storing(False)
+        self.node.receipts.sealed(1, 1, mark=1)
         result = yield self.command("pub", "t", "x", "--stored")
         self.assertEqual((result.code, result.out), (1, ""))
-        self.assertIn("positron: the disk is full\nhint: ", result.err)
+        self.assertIn(
+            "positron: the message is sent, but the store takes none at present\nhint: ", result.err
+        )
 
     @inlineCallbacks
     def test_wrong_usage(self):

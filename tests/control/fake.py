@@ -11,6 +11,7 @@ from positron.config import Config
 from positron.core.notices import PeerUp
 from positron.errors import UnknownPeer
 from positron.services.notices import Notices
+from positron.services.receipts import Receipts
 from positron.services.values import (
     Acknowledgement,
     Message,
@@ -21,7 +22,6 @@ from positron.services.values import (
     TrustView,
     parse_message_id,
 )
-from positron.services.waiting import Outcome
 from positron.store.topics import matches
 
 ME = "mmmm" + "a" * 48
@@ -111,7 +111,7 @@ class FakeNode:
         self.links = [peer(ALICE), peer(ALINA, direction="in", rtt_seconds=None)]
         self.sequence = count(1)
         self.send_result = succeed(Acknowledgement(id=f"{ME}.7.1", rtt_seconds=0.01))
-        self.kept: Outcome[None] = Outcome()
+        self.receipts = Receipts()
         self.on_leave = lambda: None
 
     def deliver(self, message: Message) -> list[object]:
@@ -190,7 +190,7 @@ class FakeNode:
             raise ValueError("the topic is too long")
         self.calls.append(("publish", topic, data))
         seq = next(self.sequence)
-        return succeed(Receipt(id=f"{ME}.7.{seq}", seq=seq, peers=2, kept=self.kept))
+        return succeed(Receipt(id=f"{ME}.7.{seq}", seq=seq, peers=2, receipts=self.receipts))
 
     def send(self, node_id, data, timeout=10):
         self.calls.append(("send", node_id, data, timeout))

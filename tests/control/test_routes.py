@@ -18,7 +18,6 @@ from positron.errors import (
     NotRunning,
     PayloadTooLarge,
     Refused,
-    StoreError,
 )
 from tests.control.fake import ALICE, ALINA, ME, STATUS, never, peer
 from tests.control.http import ControlCase, UnixConnection, exchange
@@ -147,14 +146,16 @@ class ChangingTests(ControlCase):
         waiting = self.ask("POST", "/v1/publish", {"topic": "chat", "data": None, "stored": True})
         yield self.ask("GET", "/healthz")
         self.assertNoResult(waiting)
-        self.node.kept.succeed(None)
+        self.node.receipts.sealed(1, 1, mark=1)
+        self.node.receipts.stored(1)
         reply = yield waiting
         self.assertTrue(reply.json()["stored"])
 
     @inlineCallbacks
     def test_publish_not_stored(self):
         """A store that does not store is told, not hidden."""
-        self.node.kept.fail(StoreError("the disk is full"))
+        self.node.receipts.storing(False)
+        self.node.receipts.sealed(1, 1, mark=1)
         reply = yield self.ask("POST", "/v1/publish", {"topic": "chat", "data": 1, "stored": True})
         self.assertEqual((reply.status, reply.json()["error"]["code"]), (503, "store"))
 

@@ -121,6 +121,23 @@ class SealTests(Case):
         self.assertEqual(self.envelopes, [])
         self.assertEqual(self.context.counters["published"], 3)
 
+    def test_accepted_without_more_ado(self) -> None:
+        """What need not wait gets its number at once, asks for no action, and is sealed with the rest."""
+        self.publish(b"1")
+        self.assertEqual([self.publisher.accept(("t", b"2")), self.publisher.accept(("u", b"3"))], [2, 3])
+        self.publish(b"4")
+        self.assertEqual([published.seq for published in self.accepted().values()], [1, 4])
+        self.assertEqual(self.context.counters["published"], 4)
+        self.turn()
+        (envelope,) = self.envelopes
+        self.assertEqual(decode_entries(envelope), [("t", b"1"), ("t", b"2"), ("u", b"3"), ("t", b"4")])
+
+    def test_the_first_sets_the_time(self) -> None:
+        """A message alone is due at once, however it was accepted."""
+        self.context.now = 5.0
+        self.publisher.accept(("t", b"1"))
+        self.assertEqual(self.publisher.deadline, 5.0)
+
     def test_sealed_is_told_with_its_mark(self) -> None:
         """The shell learns which numbers are which envelope and which mark says that they are on disk."""
         self.publish(b"1", b"2")
@@ -277,6 +294,7 @@ class PaceTests(Case):
         self.assertEqual(list(self.accepted()), [tokens[MAX_OUTBOX // 256]])
         small = self.publish(b"y")
         self.assertEqual(self.accepted(), {}, "who comes later does not overtake")
+        self.assertEqual(self.publisher.accept(("t", b"z")), 0, "nor does who does not want to wait")
         self.wait(60)
         self.assertEqual(list(self.accepted()), [*tokens[MAX_OUTBOX // 256 + 1 :], small])
         self.assertEqual(sum(self.counts()), 1 + 20 * 256 + 1)

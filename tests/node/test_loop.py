@@ -19,6 +19,13 @@ class FakeCore:
         self.heard = []
         self.deadline = float("inf")
         self.answers = {}
+        self.number = 0
+        self.published = []
+
+    def publish(self, entry, now):
+        self.published.append((entry, now))
+        self.deadline = min(self.deadline, now)
+        return self.number
 
     def handle(self, event, now):
         self.heard.append((event, now))
@@ -126,6 +133,29 @@ class LoopTests(SynchronousTestCase):
         self.loop.step(Tick())
         self.loop.step(Tick())
         self.assertEqual(self.events(), [Tick(), WallClock(100.0), Tick(), Tick()])
+
+    def test_publish(self):
+        """The core's answer is the caller's at once; what is due then is met in the next turn."""
+        self.core.deadline = 9.0
+        self.loop.step(events.Leave())
+        self.clock.advance(1.0)
+        self.core.number = 7
+        self.assertEqual(self.loop.publish(("t", b"x")), 7)
+        self.assertEqual(self.core.published, [(("t", b"x"), 1.0)])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.core.heard.clear()
+        self.clock.advance(0.001)
+        self.assertEqual(self.events(), [Tick()])
+
+    def test_publish_while_something_is_under_way(self):
+        """It has to wait for its turn, so the core is not asked; nor is there one to ask after the end."""
+        self.core.number = 7
+        self.core.answers[events.Leave] = [Send(1, b"a")]
+        self.perform = lambda action: self.done.append(self.loop.publish(("t", b"x")))
+        self.loop.step(events.Leave())
+        self.loop.end()
+        self.done.append(self.loop.publish(("t", b"x")))
+        self.assertEqual((self.done, self.core.published), ([0, 0], []))
 
     def test_end(self):
         """After the end nothing is handled and nothing is left, also if the end comes in the middle."""

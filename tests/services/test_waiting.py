@@ -95,6 +95,40 @@ class ReceiptsTests(SynchronousTestCase):
         receipts.stored(3)
         self.successResultOf(later)
 
+    def test_asked_late(self):
+        """Whoever asks when all is known is told the same as who asked before."""
+        receipts = Receipts()
+        receipts.sealed(1, 2, mark=1)
+        receipts.stored(1)
+        for seq in (3, 4):
+            receipts.sealed(seq, 1, mark=seq)
+        receipts.storing(False)
+        receipts.sealed(5, 2, mark=5)
+        receipts.storing(True)
+        receipts.sealed(7, 1, mark=7)
+        receipts.stored(7)
+        receipts.sealed(8, 1, mark=8)
+        receipts.fail_all(NotRunning("stopped"))
+        for seq in (1, 2, 7):
+            self.successResultOf(receipts.expect(seq).wait())
+        for seq in (3, 4, 5, 6):
+            self.failureResultOf(receipts.expect(seq).wait(), StoreError)
+        for seq in (8, 9):
+            self.failureResultOf(receipts.expect(seq).wait(), NotRunning)
+
+    def test_two_stretches(self):
+        """A store that stops twice: what it took in between is stored."""
+        receipts = Receipts()
+        for seq, healthy in ((1, False), (2, True), (3, False), (4, True)):
+            receipts.storing(healthy)
+            receipts.sealed(seq, 1, mark=seq)
+            if healthy:
+                receipts.stored(seq)
+        for seq in (2, 4):
+            self.successResultOf(receipts.expect(seq).wait())
+        for seq in (1, 3):
+            self.failureResultOf(receipts.expect(seq).wait(), StoreError)
+
     def test_the_end(self):
         """Sealed or not, the rest fails when the node stops."""
         receipts = Receipts()

@@ -78,16 +78,29 @@ class Publisher:
         else:
             self._take(token, entries)
 
+    def accept(self, entry: Entry) -> int:
+        """Accept this message if it need not wait: its sequence number, else 0."""
+        if self._waiting or self._is_full():
+            return 0
+        return self._put(entry)
+
     def _take(self, token: int, entries: list[Entry]) -> None:
         context = self._context
         first = self._next_seq
-        self._next_seq += len(entries)
-        self._outbox.extend(entries)
-        self._outbox_bytes += sum(entry_size(*entry) for entry in entries)
-        context.count("published", len(entries))
+        for entry in entries:
+            self._put(entry)
         context.actions.append(Settle(token, Published(context.epoch, first, len(context.links))))
-        if self.deadline == float("inf") or self._is_enough():
+
+    def _put(self, entry: Entry) -> int:
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        self._outbox.append(entry)
+        self._outbox_bytes += entry_size(*entry)
+        self._context.count("published")
+        if self.deadline == float("inf") or (self.deadline > self._context.now and self._is_enough()):
+            # Else an earlier one has set the time, and this one comes along.
             self.reschedule()
+        return seq
 
     def _is_full(self) -> bool:
         return len(self._outbox) >= MAX_OUTBOX or self._outbox_bytes >= MAX_OUTBOX_BYTES
@@ -139,6 +152,11 @@ class Publisher:
             self._seal(self._next_bundle())
 
     def _next_bundle(self) -> list[Entry]:
+        if len(self._outbox) <= MAX_BUNDLE and self._outbox_bytes + BODY_SLACK <= MAX_BODY:
+            everything = list(self._outbox)
+            self._outbox.clear()
+            self._outbox_bytes = 0
+            return everything
         bundle: list[Entry] = []
         size = BODY_SLACK
         while self._outbox and len(bundle) < MAX_BUNDLE:
