@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from positron.core import messages
 from positron.core.gossip.sources import BACKOFF_SECONDS, MAX_PUSHED, QUIET_SECONDS
 from positron.core.gossip.state import LinkGossip
-from tests.core.gossip_parts import Node, identity, sealed, sent_on
+from tests.core.gossip_parts import ALICE, BOB, Node, identity, sealed, sent_on
 
 
 class Case(SynchronousTestCase):
@@ -284,6 +284,21 @@ class SmallNetworkTests(Case):
                     self.gossip.sources.pushed(state, duplicate=number % 5 != 0)
             self.node.wait(1)
         self.assertEqual(self.sources(), [1, 2, 3])
+
+    def test_what_an_author_pushes_itself_makes_no_source_useful(self) -> None:
+        """A neighbour who speaks is first with its own, source or not; what it relays is waste, and so it goes."""
+        self.up(1)
+        alice = self.node.link(2, ALICE)
+        for seq in range(1, 121):
+            own = sealed(self.context, seq=seq)
+            self.gossip.push(alice, 0, own.raw)
+            self.gossip.push(self.links[0], 1, own.raw)
+            other = sealed(self.context, BOB, seq=seq)
+            self.gossip.push(self.links[0], 1, other.raw)
+            self.node.wait(0.05)
+            self.gossip.push(alice, 1, other.raw)
+            self.node.wait(0.05)
+        self.assertEqual(self.sources(), [1])
 
     def test_grafted_again_at_the_first_pull(self) -> None:
         """One envelope that had to be asked for, and there are `fanout` sources again."""

@@ -97,7 +97,10 @@ class Sources:
                     state.lag += (silent - state.lag) * SILENT_WEIGHT
 
     def pushed(self, state: LinkGossip, duplicate: bool) -> None:
-        """The link pushed an envelope unasked; whether we had it already."""
+        """The link pushed an envelope of somebody else's unasked; whether we had it already.
+
+        Its own do not count: an author pushes to all its links, sources or not.
+        """
         state.waste += ((1.0 if duplicate else 0.0) - state.waste) * WASTE_WEIGHT
 
     def pulled(self, state: LinkGossip) -> None:

@@ -114,10 +114,10 @@ class Gossip:
         arrival = self.puller.arrived(state, envelope.id, len(raw))
         if not arrival.asked:
             state.envelopes.debit(1, self._context.now)
+            duplicate = verdict.reason == "duplicate"
             if envelope.author == state.link.node_id:
                 state.author.debit(1, self._context.now)
-            duplicate = verdict.reason == "duplicate"
-            if state.source:
+            elif state.source:
                 self.sources.pushed(state, duplicate)
             else:
                 self.relay.flood.measure(hops, duplicate)
