@@ -67,6 +67,7 @@ class Envelope:
         "expires_ms",
         "id",
         "kind",
+        "last_seq",
         "raw",
         "recipient",
         "seq",
@@ -75,7 +76,7 @@ class Envelope:
 
     def __init__(self, raw: bytes, envelope_id: bytes) -> None:
         (version, kind, author, epoch, seq, count, created_ms, expires_ms, ttl) = _HEADER.unpack_from(raw)
-        if version != VERSION or kind not in (BROADCAST, DIRECT, RECEIPT):
+        if version != VERSION or not BROADCAST <= kind <= RECEIPT:
             raise EnvelopeError("unknown", f"version {version}, kind {kind}")
         self.raw = raw
         self.id = envelope_id
@@ -84,6 +85,8 @@ class Envelope:
         self.epoch: int = epoch
         self.seq: int = seq
         self.count: int = count
+        self.last_seq: int = seq + count - 1
+        """The sequence number of the bundle's last message."""
         self.created_ms: int = created_ms
         self.expires_ms: int = expires_ms
         self.ttl: int = ttl
@@ -116,11 +119,6 @@ class Envelope:
         """The author's signature."""
         return self.raw[-SIGNATURE_SIZE:]
 
-    @property
-    def last_seq(self) -> int:
-        """The sequence number of the bundle's last message."""
-        return self.seq + self.count - 1
-
     def __repr__(self) -> str:
         return f"<Envelope {self.id.hex()[:8]} kind {self.kind} seq {self.seq}+{self.count}>"
 
@@ -136,7 +134,7 @@ class Sealer:
     def envelope_id(self, raw: bytes) -> bytes:
         """The 16-byte id of the envelope in `raw`, signature excluded."""
         digest = self._id_hash.copy()
-        digest.update(memoryview(raw)[:-SIGNATURE_SIZE])
+        digest.update(raw[:-SIGNATURE_SIZE])
         return digest.digest()
 
     def parse(self, raw: bytes, envelope_id: bytes | None = None) -> Envelope:

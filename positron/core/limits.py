@@ -49,7 +49,9 @@ class Bucket:
 
     def debit(self, amount: float, now: float) -> None:
         """Take `amount` (>= 0) whether or not it is there: it was spent. The level may go below zero."""
-        self.left = self.level(now) - amount
+        if now != self._time:  # all that came in one chunk has one time
+            self.level(now)
+        self.left -= amount
 
     def level(self, now: float) -> float:
         """What is in the bucket: at most `burst`, below zero while in debt."""

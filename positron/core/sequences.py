@@ -30,7 +30,9 @@ Stream = tuple[bytes, int, bytes]
 
 
 def overlaps(intervals: Intervals, low: int, high: int) -> bool:
-    """Whether any number of `low .. high` is in `intervals`."""
+    """Whether any number of `low .. high` is in `intervals`. The newest numbers are the common case: none is."""
+    if not intervals or intervals[-1][1] < low:
+        return False
     return any(first <= high and low <= last for first, last in intervals)
 
 
@@ -189,7 +191,8 @@ class Sequences:
         elif envelope.seq == epoch.next:
             self._deliver(envelope, entries, hops)
             epoch.next = envelope.last_seq + 1
-            self._release(stream, author, epoch, envelope.epoch)
+            if epoch.held or epoch.next <= epoch.history_end:
+                self._release(stream, author, epoch, envelope.epoch)
         elif envelope.seq < epoch.next:
             self._deliver(envelope, entries, hops, late=True)
             self._context.count("recovered", envelope.count)

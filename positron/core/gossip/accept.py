@@ -106,7 +106,7 @@ class Acceptance:
             and envelope.author != self._context.me.node_id
         ):
             return Verdict("member", envelope)
-        if self.is_muted(envelope.author):
+        if self.muted and self.is_muted(envelope.author):
             return Verdict("equivocation", envelope)
         conflict = self._holdings.overlapping(envelope) if reason == "replay" else None
         if conflict is not None and envelope.kind == BROADCAST:

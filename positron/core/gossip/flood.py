@@ -45,6 +45,9 @@ class Flood:
         """Which of `links` to push an envelope to that crossed `hops` links and goes to `already` links anyway."""
         if hops > MAX_HOPS:
             return []
+        if not links:
+            self._waste[hops] *= FADE
+            return []
         room = MAX_LINKS if hops == 0 else self._room(hops)
         room -= already
         if room <= 0:

@@ -82,6 +82,8 @@ class Holdings:
         self.storing = True
         self.bytes = 0
         self.envelopes = 0
+        self._quota = context.parameters.quota * STORE_SHARE
+        self._retention_ms = int(context.parameters.retention * 1000)
         self._floor_kept = 0
         self._recent_bytes = 0
         self._young: dict[bytes, None] = {}
@@ -144,10 +146,10 @@ class Holdings:
 
     def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Spread:
         """Hold an accepted BROADCAST: in memory for 10 s, in the store (or as a stub) for the retention."""
-        size = len(envelope.raw)
         spread = self._remember_recent(envelope, hops)
-        stored = size if self.storing else 0
-        self._forget(envelope.id)
+        stored = len(envelope.raw) if self.storing else 0
+        if envelope.id in self.known:
+            self._forget(envelope.id)
         self._insert(
             IndexEntry(
                 envelope.id, envelope.created_ms, envelope.expires_ms, envelope.author, stored, envelope.kind
@@ -248,8 +250,7 @@ class Holdings:
             self._recent_bytes -= len(spread.envelope.raw)
 
     def _ends(self, entry: IndexEntry) -> int:
-        retention = int(self._context.parameters.retention * 1000)
-        return min(entry.expires_ms, entry.created_ms + retention)
+        return min(entry.expires_ms, entry.created_ms + self._retention_ms)
 
     def _insert(self, entry: IndexEntry) -> None:
         self.known[entry.id] = entry
@@ -293,8 +294,7 @@ class Holdings:
 
     def _prune(self) -> None:
         """Hold to bytes and count: the author holding most of what binds gives up its oldest first."""
-        quota = self._context.parameters.quota * STORE_SHARE
-        while self.envelopes > MAX_ENVELOPES or self.bytes + self.envelopes * STORE_OVERHEAD > quota:
+        while self.envelopes > MAX_ENVELOPES or self.bytes + self.envelopes * STORE_OVERHEAD > self._quota:
             self._prune_most()
         if self._index.floor > self._floor_kept + FLOOR_KEPT_EVERY_MS:
             self._floor_rose()
@@ -309,9 +309,8 @@ class Holdings:
             self._to_stub(entry)
 
     def _raise_floor_by_age(self) -> None:
-        retention = int(self._context.parameters.retention * 1000)
-        step = min(FLOOR_STEP_MS, max(1, retention // 10))
-        self._index.raise_floor((self._context.wall_ms - retention + 2 * step) // step * step)
+        step = min(FLOOR_STEP_MS, max(1, self._retention_ms // 10))
+        self._index.raise_floor((self._context.wall_ms - self._retention_ms + 2 * step) // step * step)
         if self._index.floor > self._floor_kept + FLOOR_KEPT_EVERY_MS:
             self._floor_rose()
 

@@ -12,7 +12,7 @@ after its own HAVE. A timer alone only moves on to the next announcer.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from attrs import define, field
@@ -56,7 +56,10 @@ class Arrival(NamedTuple):
 
     asked: bool
     first: float | None
-    announced: dict[int, float]
+    announced: Mapping[int, float]
+
+
+UNHEARD_OF = Arrival(False, None, {})
 
 
 class Puller:
@@ -131,7 +134,7 @@ class Puller:
         self._in_flight.pop(envelope_id, None)
         pull = self._pulls.pop(envelope_id, None)
         if pull is None:
-            return Arrival(asked, None, {})
+            return Arrival(asked, None, {}) if asked else UNHEARD_OF
         self._close(pull)
         if not pull.asked:
             self._measure(self._context.now - pull.first)

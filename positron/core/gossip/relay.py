@@ -82,28 +82,29 @@ class Relay:
         envelope, hops = spread.envelope, spread.hops
         if hops >= envelope.ttl:
             return
-        unshown = self._unshown(spread)
         late = self._context.wall_ms - envelope.created_ms > LATE_MS
         sparing = late or len(envelope.raw) > BIG
-        chosen = [
-            state
-            for state in unshown
-            if state.pushes and not state.congested and (not sparing or state.rank == 1)
-        ]
+        chosen: list[LinkGossip] = []
+        others: list[LinkGossip] = []
+        for state in self._unshown(spread):
+            if state.congested:
+                continue
+            if not state.pushes:
+                others.append(state)
+            elif not sparing or state.rank == 1:
+                chosen.append(state)
         if not sparing:
-            others = [state for state in unshown if not state.pushes and not state.congested]
             chosen += self.flood.choose(others, hops, len(chosen))
+        if not chosen:
+            return
         frame = messages.push_frame(hops, envelope.raw)
         for state in chosen:
             self._push(state, spread, frame)
         self._context.count("relayed" if hops else "pushed", len(chosen))
 
     def _unshown(self, spread: Spread) -> list[LinkGossip]:
-        return [
-            state
-            for number, state in self._states.items()
-            if number not in spread.shown and number not in spread.told
-        ]
+        shown, told = spread.shown, spread.told
+        return [state for number, state in self._states.items() if number not in shown and number not in told]
 
     def _push(self, state: LinkGossip, spread: Spread, frame: bytes) -> None:
         spread.told.add(state.link.number)

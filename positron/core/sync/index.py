@@ -119,16 +119,12 @@ class Index:
     """
 
     def __init__(self, floor: int = 0) -> None:
-        self._floor = floor
+        self.floor = floor
+        """Nothing created before this (milliseconds) is in the index, whether it was once or not. To be persisted."""
         self._blocks: list[Block] = []
         self._firsts: list[bytes] = []
         self._count = 0
         self._fresh: list[tuple[int, bytes]] = []
-
-    @property
-    def floor(self) -> int:
-        """Nothing created before this (milliseconds) is in the index, whether it was once or not. To be persisted."""
-        return self._floor
 
     def __len__(self) -> int:
         self._sort_in()
@@ -138,7 +134,7 @@ class Index:
         """Add an entry, unless it is there or lies below the floor. ValueError for no entry at all."""
         if len(id) != ID_SIZE or not 0 <= created <= MAX_CREATED:
             raise ValueError(f"an entry is a time from 0 to 2^63 - 1 and {ID_SIZE} bytes")
-        if created < self._floor:
+        if created < self.floor:
             return
         fresh = self._fresh
         fresh.append((created, id))
@@ -165,10 +161,10 @@ class Index:
 
         A floor below the present one changes nothing.
         """
-        if floor <= self._floor:
+        if floor <= self.floor:
             return 0
         self._sort_in()
-        self._floor = floor = max(floor, self._floor)
+        self.floor = floor = max(floor, self.floor)
         before, place = self._count, bound(floor)
         whole = bisect_right(self._firsts, place) - 1
         for block in self._blocks[: max(whole, 0)]:
