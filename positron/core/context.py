@@ -3,6 +3,7 @@ and the list the actions go to. Nothing here does anything by itself."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from random import Random
 
@@ -66,7 +67,7 @@ class Context:
     wall_offset: float = 0.0
     links: Links = field(factory=Links)
     actions: list[Action] = field(factory=list)
-    counters: dict[str, int] = field(factory=dict)
+    counters: dict[str, int] = field(factory=lambda: defaultdict(int))
     marks: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -115,4 +116,4 @@ class Context:
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter; counters are names of `positron.core.swarm`'s statistics."""
-        self.counters[counter] = self.counters.get(counter, 0) + by
+        self.counters[counter] += by

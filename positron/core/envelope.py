@@ -90,23 +90,19 @@ class Envelope:
         self.created_ms: int = created_ms
         self.expires_ms: int = expires_ms
         self.ttl: int = ttl
-        self.body_start = HEADER_SIZE
-        self.recipient = b""
-        if kind != BROADCAST:
-            self.body_start += RECIPIENT_SIZE
+        if kind == BROADCAST:
+            self.body_start, most = HEADER_SIZE, MAX_BUNDLE
+            self.recipient = b""
+        else:
+            self.body_start, most = HEADER_SIZE + RECIPIENT_SIZE, 1
             self.recipient = raw[HEADER_SIZE : self.body_start]
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        body = len(self.raw) - SIGNATURE_SIZE - self.body_start
-        most = MAX_BUNDLE if self.kind == BROADCAST else 1
-        if not 0 <= body <= MAX_BODY:
+        if not 0 <= len(raw) - SIGNATURE_SIZE - self.body_start <= MAX_BODY:
             raise EnvelopeError("malformed", "length")
-        if not 1 <= self.count <= most or self.seq < 1 or self.seq + self.count > 1 << 63:
+        if not 1 <= count <= most or seq < 1 or self.last_seq >= 1 << 63:
             raise EnvelopeError("malformed", "sequence")
-        if self.ttl > MAX_TTL or self.epoch >= 1 << 63:
+        if ttl > MAX_TTL or epoch >= 1 << 63:
             raise EnvelopeError("malformed", "ttl or epoch")
-        if not self.created_ms < self.expires_ms <= self.created_ms + MAX_LIFETIME_MS:
+        if not created_ms < expires_ms <= created_ms + MAX_LIFETIME_MS:
             raise EnvelopeError("malformed", "lifetime")
 
     @property

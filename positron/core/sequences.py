@@ -160,7 +160,8 @@ class Sequences:
         author = self._streams.get(stream)
         if author is None:
             author = self._introduce(stream, introduced_by)
-        author.touched_ms = max(author.touched_ms, envelope.created_ms)
+        if envelope.created_ms > author.touched_ms:
+            author.touched_ms = envelope.created_ms
         epoch = author.epochs.get(envelope.epoch)
         if epoch is None:
             epoch = author.epochs[envelope.epoch] = _Epoch()
@@ -170,12 +171,20 @@ class Sequences:
         if live and not epoch.first_live:
             epoch.first_live = envelope.seq
             epoch.next = epoch.next or envelope.seq
-        self._bound(stream, author, epoch, envelope.epoch)
+        if len(epoch.seen) > MAX_INTERVALS or len(author.epochs) > MAX_EPOCHS:
+            self._bound(stream, author, epoch, envelope.epoch)
         self._dirty[stream, envelope.epoch] = None
-        if envelope.kind == BROADCAST:
-            self._order(stream, author, epoch, envelope, entries, hops)
+        if envelope.kind != BROADCAST:
+            return
+        if envelope.seq == epoch.next:
+            self._deliver(envelope, entries, hops)
+            epoch.next = envelope.last_seq + 1
+            if epoch.held or epoch.next <= epoch.history_end:
+                self._release(stream, author, epoch, envelope.epoch)
+        else:
+            self._out_of_order(stream, author, epoch, envelope, entries, hops)
 
-    def _order(
+    def _out_of_order(
         self,
         stream: Stream,
         author: _Author,
@@ -188,11 +197,6 @@ class Sequences:
         if epoch.next == 0 or envelope.seq < owed_from:
             epoch.history_end = max(epoch.history_end, envelope.last_seq)
             self._deliver(envelope, entries, hops, history=True)
-        elif envelope.seq == epoch.next:
-            self._deliver(envelope, entries, hops)
-            epoch.next = envelope.last_seq + 1
-            if epoch.held or epoch.next <= epoch.history_end:
-                self._release(stream, author, epoch, envelope.epoch)
         elif envelope.seq < epoch.next:
             self._deliver(envelope, entries, hops, late=True)
             self._context.count("recovered", envelope.count)

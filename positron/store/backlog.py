@@ -130,7 +130,7 @@ def rows_of(record: Record) -> int:
 def size_of(record: Record) -> int:
     """About how many bytes it takes on disk."""
     if type(record) is EnvelopeKept:
-        return len(record.raw) + ROW_BYTES + sum(len(topic) + 16 for topic in record.topics)
+        return len(record.raw) + ROW_BYTES + sum([len(topic) + 16 for topic in record.topics])
     return 0 if type(record) is EnvelopesDropped else ROW_BYTES
 
 
@@ -156,6 +156,8 @@ def newest(entries: Iterable[Entry]) -> list[Entry]:
 
 def _key(entry: Entry) -> Hashable:
     match entry.record:
+        case EnvelopeKept():
+            return entry.number
         case SequencesKept() as record:
             return "sequences", record.author, record.kind, record.recipient, record.epoch
         case SequencesDropped() as record:

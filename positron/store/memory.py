@@ -60,6 +60,7 @@ class MemoryStore:
         self.on_health: Callable[[bool], None] = no_health
         self._clock = clock
         self._quota = quota
+        self._room = FULL_AT * quota
         self._retention_ms = int(retention * 1000)
         self._epoch = 0
         self._envelopes: dict[bytes, tuple[int, EnvelopeKept]] = {}
@@ -164,15 +165,16 @@ class MemoryStore:
     def _keep_envelope(self, record: EnvelopeKept) -> None:
         if record.id in self._envelopes:
             return
-        used = self._bytes + _OVERHEAD * len(self._envelopes)
-        self._full = self._full or used + len(record.raw) + _OVERHEAD > FULL_AT * self._quota
+        size = len(record.raw)
+        used = self._bytes + size + _OVERHEAD * (len(self._envelopes) + 1)
+        self._full = self._full or used > self._room
         if self._full:
             return
         self._stubs.pop(record.id, None)
         self._cursor += 1
         self._envelopes[record.id] = (self._cursor, record)
         self._messages += record.count
-        self._bytes += len(record.raw)
+        self._bytes += size
 
     def _drop_envelope(self, envelope_id: bytes) -> None:
         self._stubs.pop(envelope_id, None)

@@ -6,10 +6,18 @@ may be dropped when a link's queue is full: anti-entropy says the same again lat
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+import msgpack
+
 from positron.core import messages
 from positron.core.context import Context
+from positron.core.events import Send
 from positron.core.gossip.holdings import Spread
 from positron.core.gossip.state import LinkGossip
+
+_HAVE = bytes((messages.Have.TAG,))
+"""The frame of a HAVE is made without the message, as that of a PUSH: one goes to each source for each envelope."""
 
 BATCH_SECONDS = 0.025
 BATCH_LINKS = 6
@@ -22,7 +30,7 @@ class Announcer:
     def __init__(self, context: Context, states: dict[int, LinkGossip]) -> None:
         self._context = context
         self._states = states
-        self._batch: dict[int, list[Spread]] = {}
+        self._batch: defaultdict[int, list[Spread]] = defaultdict(list)
         self._digest: list[Spread] = []
         self._batch_due = float("inf")
         self._digest_due = float("inf")
@@ -31,27 +39,28 @@ class Announcer:
 
     def announce(self, spread: Spread) -> None:
         """A new envelope is held: tell every link that has not shown it, each at its speed."""
-        envelope_id = spread.envelope.id
+        shown, told = spread.shown, spread.told
         now = self._context.now
-        others: list[LinkGossip] = []
+        others: list[int] = []
         for number, state in self._states.items():
-            if number in spread.shown or number in spread.told:
+            if number in shown or number in told:
                 continue
             if state.source:
-                self.have(state, [envelope_id], droppable=False)
-                spread.told.add(number)
+                self.have(state, [spread.envelope.id], droppable=False)
+                told.add(number)
             else:
-                others.append(state)
+                others.append(number)
         if not others:
             return
         if len(others) > BATCH_LINKS:
             self._digest.append(spread)
             self._digest_due = min(self._digest_due, now + DIGEST_SECONDS)
             others = self._context.rng.sample(others, BATCH_LINKS)
-        for state in others:
-            self._batch.setdefault(state.link.number, []).append(spread)
-        self._batch_due = min(self._batch_due, now + BATCH_SECONDS)
-        self.deadline = min(self._batch_due, self._digest_due)
+        for number in others:
+            self._batch[number].append(spread)
+        if self._batch_due > now + BATCH_SECONDS:
+            self._batch_due = now + BATCH_SECONDS
+            self.deadline = min(self._batch_due, self._digest_due)
 
     def have(self, state: LinkGossip, ids: list[bytes], droppable: bool = True) -> None:
         """Tell one link of these ids, and remember that it may ask for them."""
@@ -59,14 +68,15 @@ class Announcer:
             state.offer(envelope_id)
         for start in range(0, len(ids), messages.MAX_IDS):
             joined = b"".join(ids[start : start + messages.MAX_IDS])
-            self._context.send(state.link, messages.Have(joined), droppable)
+            frame = _HAVE + msgpack.packb((joined,))
+            self._context.actions.append(Send(state.link.number, frame, droppable))
 
     def tick(self) -> None:
         """Send what is due."""
         now = self._context.now
         if now >= self._batch_due:
             self._batch_due = float("inf")
-            batch, self._batch = self._batch, {}
+            batch, self._batch = self._batch, defaultdict(list)
             for number, spreads in batch.items():
                 if number in self._states:
                     self._flush(self._states[number], spreads)

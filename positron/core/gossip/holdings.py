@@ -71,6 +71,14 @@ class Spread:
     told: set[int] = field(factory=set)
 
 
+@define(eq=False)
+class _Share:
+    """What is held of one author."""
+
+    bytes: int = 0
+    envelopes: int = 0
+
+
 class Holdings:
     """See the module. The owner calls `tick` about once a second."""
 
@@ -88,8 +96,7 @@ class Holdings:
         self._recent_bytes = 0
         self._young: dict[bytes, None] = {}
         self._old: dict[bytes, None] = {}
-        self._by_author: dict[bytes, int] = {}
-        self._count_by_author: dict[bytes, int] = {}
+        self._shares: dict[bytes, _Share] = {}
         self._expiry: list[tuple[int, bytes]] = []
         self._pending_drop: list[bytes] = []
 
@@ -147,9 +154,9 @@ class Holdings:
     def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Spread:
         """Hold an accepted BROADCAST: in memory for 10 s, in the store (or as a stub) for the retention."""
         spread = self._remember_recent(envelope, hops)
-        stored = len(envelope.raw) if self.storing else 0
         if envelope.id in self.known:
             self._forget(envelope.id)
+        stored = len(envelope.raw) if self.storing else 0
         self._insert(
             IndexEntry(
                 envelope.id, envelope.created_ms, envelope.expires_ms, envelope.author, stored, envelope.kind
@@ -256,21 +263,26 @@ class Holdings:
         self.known[entry.id] = entry
         self._index.add(entry.created_ms, entry.id)
         heapq.heappush(self._expiry, (self._ends(entry), entry.id))
-        if entry.size:
+        size = entry.size
+        if size:
             self.envelopes += 1
-            self.bytes += entry.size
-            self._by_author[entry.author] = self._by_author.get(entry.author, 0) + entry.size
-            self._count_by_author[entry.author] = self._count_by_author.get(entry.author, 0) + 1
+            self.bytes += size
+            share = self._shares.get(entry.author)
+            if share is None:
+                share = self._shares[entry.author] = _Share()
+            share.bytes += size
+            share.envelopes += 1
 
     def _uncount(self, entry: IndexEntry) -> None:
         if not entry.size:
             return
         self.envelopes -= 1
         self.bytes -= entry.size
-        self._by_author[entry.author] -= entry.size
-        self._count_by_author[entry.author] -= 1
-        if not self._count_by_author[entry.author]:
-            del self._by_author[entry.author], self._count_by_author[entry.author]
+        share = self._shares[entry.author]
+        share.bytes -= entry.size
+        share.envelopes -= 1
+        if not share.envelopes:
+            del self._shares[entry.author]
 
     def _forget(self, envelope_id: bytes) -> None:
         entry = self.known.pop(envelope_id, None)
@@ -301,8 +313,10 @@ class Holdings:
 
     def _prune_most(self) -> None:
         """Turn the oldest twentieth of what the author who holds most has into stubs, at least one."""
-        held = self._count_by_author if self.envelopes > MAX_ENVELOPES else self._by_author
-        author = max(held, key=lambda key: held[key])
+        by_count = self.envelopes > MAX_ENVELOPES
+        author, _ = max(
+            self._shares.items(), key=lambda item: item[1].envelopes if by_count else item[1].bytes
+        )
         entries = [entry for entry in self.known.values() if entry.author == author and entry.size]
         entries.sort(key=lambda entry: entry.created_ms)
         for entry in entries[: max(1, len(entries) // 20)]:

@@ -58,6 +58,8 @@ class Quiet:
     def news(self, link: Link) -> None:
         """This link was the first to bring an envelope. Until the first one ever there is no quiet."""
         now = self._context.now
+        if self._latest == now and not self._rounds:
+            return  # another one of the same chunk
         if self._rounds:
             pause = self._patience if link.probe else now - self._latest
             self._patience = min(LONGEST, 2 * pause)
