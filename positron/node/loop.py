@@ -75,13 +75,13 @@ class Loop:
                 waiting.callback(None)
 
     def publish(self, entry: Entry) -> int:
-        """Have the core accept this message now: its sequence number. 0 if it cannot be now, and `step` has to wait.
+        """Have the core accept this message now: its sequence number. 0 if that cannot be, and `step` has to wait.
 
-        What `step` does for an event this leaves out, for it asks for no action: what is due, or late, is left to the
-        alarm.
+        Of what `step` does this leaves out the rest, for it asks for no action: what is due, or late, is left to the
+        alarm. So it may come while actions are performed, unless an event waits for its turn that was there before.
         """
         swarm = self._swarm
-        if swarm is None or self._stepping:
+        if swarm is None or self._pending:
             return 0
         self._now = self._clocks.now()
         seq = swarm.publish(entry, self._now)

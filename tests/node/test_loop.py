@@ -147,15 +147,21 @@ class LoopTests(SynchronousTestCase):
         self.clock.advance(0.001)
         self.assertEqual(self.events(), [Tick()])
 
-    def test_publish_while_something_is_under_way(self):
-        """It has to wait for its turn, so the core is not asked; nor is there one to ask after the end."""
+    def test_publish_while_an_action_is_performed(self):
+        """The core is asked at once; but not before an event that came earlier, nor after the end."""
         self.core.number = 7
         self.core.answers[events.Leave] = [Send(1, b"a")]
-        self.perform = lambda action: self.done.append(self.loop.publish(("t", b"x")))
+
+        def perform(action):
+            self.done.append(self.loop.publish(("t", b"1")))
+            self.loop.step(Tick())
+            self.done.append(self.loop.publish(("t", b"2")))
+
+        self.perform = perform
         self.loop.step(events.Leave())
         self.loop.end()
-        self.done.append(self.loop.publish(("t", b"x")))
-        self.assertEqual((self.done, self.core.published), ([0, 0], []))
+        self.done.append(self.loop.publish(("t", b"3")))
+        self.assertEqual((self.done, self.core.published), ([7, 0, 0], [(("t", b"1"), 0.0)]))
 
     def test_end(self):
         """After the end nothing is handled and nothing is left, also if the end comes in the middle."""
