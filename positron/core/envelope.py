@@ -41,6 +41,7 @@ SIGNATURE_TAG = b"positron/envelope/1\0"
 ID_TAG = b"positron/id/1\0"
 
 _HEADER = struct.Struct(">BB32sQQHQQB")
+_AUTHOR = slice(2, 34)
 HEADER_SIZE = _HEADER.size
 RECIPIENT_SIZE = 32
 MIN_ENVELOPE = HEADER_SIZE + SIGNATURE_SIZE
@@ -48,6 +49,10 @@ MAX_ENVELOPE = HEADER_SIZE + RECIPIENT_SIZE + MAX_BODY + SIGNATURE_SIZE
 
 Entry = tuple[str, bytes]
 """One message of a bundle: its topic and its payload (msgpack of the application's value)."""
+
+
+Claim = tuple[bytes, bytes, bytes]
+"""What there is to verify: the author, the signed bytes, the signature."""
 
 
 def network_id_of(name: str) -> bytes:
@@ -142,6 +147,10 @@ class Sealer:
         if not MIN_ENVELOPE <= len(raw) <= MAX_ENVELOPE:
             raise EnvelopeError("malformed", "length")
         return Envelope(raw, envelope_id or self.envelope_id(raw))
+
+    def claim(self, raw: bytes) -> Claim:
+        """What is to be verified of the envelope in `raw`, of which only the length was checked."""
+        return raw[_AUTHOR], self._signed_prefix + raw[:-SIGNATURE_SIZE], raw[-SIGNATURE_SIZE:]
 
     def signed_bytes(self, envelope: Envelope) -> bytes:
         """What the signature covers."""

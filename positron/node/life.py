@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from positron.config import Config
 from positron.core import events
-from positron.core.envelope import network_id_of
+from positron.core.envelope import Sealer, network_id_of
 from positron.core.events import Emit, Event
 from positron.core.identity import Identity, to_text
 from positron.core.notices import ClockSkewed, PeerDown, PeerUp, Ready, Refused
@@ -30,6 +30,7 @@ from positron.node.loop import Loop
 from positron.node.parameters import limits_by_address, limits_of, parameters_of
 from positron.node.resources import Resources
 from positron.services.gossip import GossipService
+from positron.services.lanes import Lanes, Threads, threads_for
 from positron.services.network import Network, TCPNetwork
 from positron.services.notices import Notices
 from positron.services.peers import PeerService
@@ -42,7 +43,8 @@ from positron.transport import TLSIdentity
 class Life(MultiService):
     """The services of a node and their order. `Node` adds what an application calls.
 
-    `rng` and `clocks` are for tests; without them chance comes from the system and time from the reactor.
+    `rng`, `clocks` and `threads` are for tests; without them chance comes from the system, time and threads (which
+    verify signatures) from the reactor.
     """
 
     _log = Logger()
@@ -57,6 +59,7 @@ class Life(MultiService):
         store: Store | None = None,
         rng: Random | None = None,
         clocks: Clocks | None = None,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -68,7 +71,8 @@ class Life(MultiService):
         self._rng = rng
         self._tokens = Tokens()
         self._notices = Notices()
-        self._peers = PeerService(reactor, self.step, network or TCPNetwork(reactor))
+        self._lanes = Lanes(Sealer(network_id_of(config.network)), threads or threads_for(reactor))
+        self._peers = PeerService(reactor, self.step, network or TCPNetwork(reactor), self._lanes)
         self._gossip = GossipService(
             self.step,
             lambda entry: self._loop.publish(entry),
@@ -167,9 +171,11 @@ class Life(MultiService):
             parameters,
             loaded,
             self._rng or Random(int.from_bytes(os.urandom(32), "big")),
+            verify=self._lanes.verify,
             now=self.clocks.now(),
             wall=self.clocks.wall(),
         )
+        self._lanes.known = self._swarm.gossip.holdings.is_known
         self.node_id = to_text(identity.node_id)
         self._ready_at = self.clocks.now()
         store.on_stored = self._stored
@@ -218,6 +224,7 @@ class Life(MultiService):
         self._swarm = None
         await self._stop_control()
         await self._peers.close()
+        self._lanes.close()
         resources, self._resources = self._resources, None
         if resources is not None:
             await resources.close()
@@ -264,6 +271,7 @@ class Life(MultiService):
         # Whoever stops the node may be called by it, and then the goodbyes are yet to be said.
         await self._loop.settled()
         await self._peers.close()
+        self._lanes.close()
         self._tokens.fail_all(NotRunning("the node is stopping"))
         await self._flush_at_end()
         await self._stop_control()

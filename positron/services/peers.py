@@ -35,6 +35,8 @@ from positron.core.events import (
     Resume,
     Send,
 )
+from positron.services.inbox import Inbox
+from positron.services.lanes import Lanes
 from positron.services.listening import Listening
 from positron.services.network import Network
 from positron.services.waiting import Outcome
@@ -53,13 +55,14 @@ class PeerService(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, step: Callable[[Event], None], network: Network) -> None:
+    def __init__(self, reactor: Any, step: Callable[[Event], None], network: Network, lanes: Lanes) -> None:
         self.listening = Listening()
         self.refused: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._reactor = reactor
         self._step = step
         self._network = network
+        self._inbox = Inbox(reactor, self._give, lanes)
         self._tls: TLSIdentity | None = None
         self._numbers = count(1)
         self._links: dict[int, Connection] = {}
@@ -114,6 +117,7 @@ class PeerService(Service):
             closing.append(admission.close())
         for dialling in list(self._dials):
             dialling.cancel()
+        self._inbox.close()
         for connection in [*self._links.values(), *self._greeting]:
             connection.hang_up("leaving")
         if self._busy:
@@ -157,8 +161,9 @@ class PeerService(Service):
             self._links[action.link].established()
 
     def hang_up(self, action: Hangup) -> None:
-        """Perform `Hangup`."""
+        """Perform `Hangup`. What came and was not heard yet never will be."""
         if action.link in self._links:
+            self._inbox.drop(self._links[action.link])
             self._links[action.link].hang_up(action.reason, action.abort)
 
     def pause(self, action: Pause) -> None:
@@ -219,7 +224,10 @@ class PeerService(Service):
         )
 
     def frames_received(self, connection: Connection, frames: list[bytes]) -> None:
-        """See `LinkOwner`."""
+        """See `LinkOwner`. They may wait in the inbox."""
+        self._inbox.add(connection, frames)
+
+    def _give(self, connection: Connection, frames: list[bytes]) -> None:
         self._step(Received(self._number_of[connection], frames))
 
     def drained(self, connection: Connection) -> None:
@@ -230,6 +238,7 @@ class PeerService(Service):
 
     def link_lost(self, connection: Connection, reason: str) -> None:
         """See `LinkOwner`."""
+        self._inbox.end(connection)
         number = self._number_of.pop(connection)
         del self._links[number]
         self._congested.discard(number)

@@ -31,6 +31,7 @@ class Channel(TLSMemoryBIOProtocol):
         connection = cast(Connection, self.wrappedProtocol)
         before = connection.bytes_in
         super().dataReceived(bytes)
+        connection.read_ended()
         content = connection.bytes_in - before
         self._hollow = max(0, self._hollow + len(bytes) - CONTENT_WORTH * content)
         if self._hollow > HOLLOW_LIMIT:

@@ -61,7 +61,7 @@ class LinkOwner(typing.Protocol):
         """TLS is done as far as this side can tell: ALPN, key and expected id are right. Nothing was said yet."""
 
     def frames_received(self, connection: Connection, frames: list[bytes]) -> None:
-        """Frames (tag and body) that one chunk completed, at least one, in order."""
+        """Frames (tag and body) that one read of the socket completed, at least one, in order."""
 
     def link_lost(self, connection: Connection, reason: str) -> None:
         """The link is gone, after `link_connected`. The reason given to `hang_up`, or what happened."""
@@ -103,11 +103,12 @@ class Connection(Protocol):
         self._expected = expected
         self._timers = Timers(clock)
         self._frames = FrameReader()
+        self._ready: list[bytes] = []
         self._queue = SendQueue()
         self._reason: str | None = None
         self._linked = False
         self._writable = False
-        self._paused = False
+        self._paused: set[str] = set()
         self._above = False
         self._closing = False
         self._lost = False
@@ -149,21 +150,23 @@ class Connection(Protocol):
         if self._writable and not self._timers.active("flush"):
             self._timers.start("flush", 0, self._flush)
 
-    def pause(self) -> None:
-        """Read no more from this peer; no frames are passed up until `resume`. The end of the link waits too."""
-        if self._paused or self._reason is not None or self._lost:
+    def pause(self, by: str = "owner") -> None:
+        """Read no more from this peer until everybody who paused it (`by`) resumed it. Its end waits too."""
+        if self._reason is not None or self._lost:
             return
-        self._paused = True
-        self._timers.stop("frame")
-        self._channel.pauseProducing()
+        if not self._paused:
+            self._timers.stop("frame")
+            self._channel.pauseProducing()
+        self._paused.add(by)
 
-    def resume(self) -> None:
-        """Read again. Frames that came in before `pause` took hold are passed up in the next reactor turn."""
-        if not self._paused or self._lost:
+    def resume(self, by: str = "owner") -> None:
+        """Read again. Frames that came in before `pause` took hold are passed up in the reactor's next turn."""
+        if by not in self._paused or self._lost:
             return
-        self._paused = False
-        self._channel.resumeProducing()
-        self._timers.start("resume", 0, self._read_held)
+        self._paused.remove(by)
+        if not self._paused:
+            self._channel.resumeProducing()
+            self._timers.start("resume", 0, self._read_held)
 
     def established(self) -> None:
         """Both sides have welcomed each other: the handshake timer may rest."""
@@ -188,7 +191,8 @@ class Connection(Protocol):
         elif not self._closing and not self._timers.active("close"):
             self._timers.start("close", CLOSE_SECONDS, self._abort)
             # The peer's answer to our close can only be seen while reading.
-            self.resume()
+            for by in tuple(self._paused):
+                self.resume(by)
             self._write_out()
 
     # --------------------------------------------------------------------------------- what the channel calls
@@ -215,14 +219,20 @@ class Connection(Protocol):
         self._owner.link_connected(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypted bytes, in any pieces."""
+        """Decrypted bytes, in any pieces. What they complete waits for `read_ended`."""
         self.bytes_in += len(data)
         if self._reason is not None:
             return
         if self._paused:
             self._frames.hold(data)
+        else:
+            self._ready += self._frames.feed(data)
+
+    def read_ended(self) -> None:
+        """There is no more of what one read of the socket brought: pass its frames up, together."""
+        if self._paused or self._reason is not None:
             return
-        frames = self._frames.feed(data)
+        frames, self._ready = self._ready, []
         if not self._frames.partial:
             self._timers.stop("frame")
         elif frames or not self._timers.active("frame"):
@@ -234,6 +244,7 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over, whoever ended it."""
+        self.read_ended()
         self._lost = True
         self._writable = False
         self._timers.stop_all()
@@ -282,6 +293,7 @@ class Connection(Protocol):
     def _read_held(self) -> None:
         if not self._paused and self._reason is None:
             self.dataReceived(b"")
+            self.read_ended()
 
     def _write_out(self) -> None:
         while self._writable and self._queue:

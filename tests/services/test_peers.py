@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from positron.config import Config
+from positron.core.envelope import Sealer
 from positron.core.events import (
     Congested,
     Connected,
@@ -26,6 +27,7 @@ from positron.core.events import (
     Send,
 )
 from positron.core.limits import PROFILES
+from positron.services.lanes import Lanes
 from positron.services.network import TCPNetwork
 from positron.services.peers import PeerService
 from positron.testing import MemoryNetwork, _Place
@@ -47,6 +49,7 @@ class PeerServiceTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.network = MemoryNetwork(self.clock)
+        self.at = lambda service, event: None
         self.a, self.b = self.service("a"), self.service("b")
         self.addCleanup(self.close)
 
@@ -59,7 +62,12 @@ class PeerServiceTests(SynchronousTestCase):
     def service(self, name, tried=lambda ip: False):
         heard = []
         place = _Place(self.network._wires, self.network._host(name))
-        service = PeerService(self.clock, heard.append, place)
+
+        def step(event):
+            heard.append(event)
+            self.at(service, event)
+
+        service = PeerService(self.clock, step, place, Lanes(Sealer(bytes(32)), None))
         service.heard = heard
         service.bind(Config(port=8888))
         service.open(TLSIdentity(self.network.identity(name).seed), PROFILES["lan"], tried)
@@ -122,6 +130,27 @@ class PeerServiceTests(SynchronousTestCase):
         self.b.resume(Resume(1))
         self.network.run(1)
         self.assertEqual(self.b.heard, [Received(1, [b"frame"])])
+
+    def much(self, then):
+        """What b hears when a sends it more than a turn takes, and it does `then` in the first turn."""
+        self.link()
+        for _ in range(60):
+            self.a.send(Send(1, bytes(250)))
+        self.at = lambda service, event: then() if len(service.heard) == 1 and service is self.b else None
+        self.network.run(2)
+        return [type(event) for event in self.b.heard]
+
+    def test_much(self):
+        """What is more than a turn takes comes in the next one."""
+        self.assertEqual(self.much(lambda: None), [Received, Received])
+
+    def test_hang_up_while_frames_wait(self):
+        """What waits when the core hangs up is not heard any more."""
+        self.assertEqual(self.much(lambda: self.b.hang_up(Hangup(1, "enough"))), [Received, Disconnected])
+
+    def test_close_while_frames_wait(self):
+        """The same when all is closed."""
+        self.assertEqual(self.much(lambda: self.b.close()), [Received, Disconnected])
 
     def test_congestion(self):
         """Said once when over 256 KiB wait, and once more when they are gone."""

@@ -51,7 +51,7 @@ class BackPressureTests(SynchronousTestCase):
         for frame in frames:
             pair.client.connection.send(frame)
         pair.settle()
-        self.assertEqual(len(pair.server.frames), 4)
+        self.assertEqual(len(pair.server.frames), 12)
         for _ in range(40):
             pair.server.connection.resume()
             pair.settle()

@@ -143,14 +143,14 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.ends(pair), ("now", "connection lost"))
 
     def test_no_frames_after_hang_up(self):
-        """An owner that hangs up on the first of many chunks hears nothing more, whatever is under way."""
+        """An owner that hangs up on the first of many reads hears nothing more, whatever is under way."""
         pair = Pair().establish()
         pair.server.on_frames = lambda connection, frames: connection.hang_up("enough")
         for _ in range(16):
-            # With its length a quarter of a TLS record, so that each chunk is whole frames.
+            # With its length a quarter of a TLS record. A read of 64 KiB has three whole records.
             pair.client.connection.send(b"\x01" * 4092)
         pair.settle()
-        self.assertEqual(len(pair.server.frames), 4)
+        self.assertEqual(len(pair.server.frames), 12)
         self.assertEqual(self.ends(pair)[1], "enough")
 
     def test_unanswered_close(self):
