@@ -8,6 +8,7 @@ wrong later ends the process with one log line and exit code 1.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -183,7 +184,7 @@ class Program(MultiService):
         self._take_signals()
         self._reactor.callWhenRunning(self._take_signals)
         self._or_exit(super().startService)
-        self._node.when_ready().addErrback(self._fail)
+        self._node.when_ready().addCallbacks(_freeze, self._fail)
 
     def leave(self) -> None:
         """Stop the reactor, which stops the node first; calling again changes nothing."""
@@ -247,6 +248,16 @@ class Program(MultiService):
             return
         logs.OUTPUT.set_level(config.log_level)
         log.info("configuration reloaded")
+
+
+def _freeze(_: object) -> None:
+    """Take what the start left behind out of every later garbage collection, for it stays until the end.
+
+    A full one takes 7 ms less then (research: limits, section 5). It is a matter of the whole process, so a `Node`
+    leaves it to its program.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _end(code: int) -> NoReturn:

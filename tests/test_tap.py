@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import io
 import os
 import signal
@@ -406,6 +407,15 @@ class ProgramTests(DoorTestCase):
         os.environ["POSITRON_TTL"] = "99"
         self.node.on_reload()
         self.assertEqual(self.node.reloaded, [])
+
+    def test_ready(self) -> None:
+        """What the start left in memory is not looked at by the garbage collector again; not before it is done."""
+        self.addCleanup(gc.unfreeze)
+        gc.unfreeze()
+        self.start()
+        self.assertEqual(gc.get_freeze_count(), 0)
+        self.node.ready.callback(None)
+        self.assertGreater(gc.get_freeze_count(), 10_000)
 
     def test_failed_start_leaves(self) -> None:
         """A start that fails stops the reactor, and the process will end with exit code 1."""
