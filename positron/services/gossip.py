@@ -28,7 +28,15 @@ from positron.services.payload import check_topic, decode, encode
 from positron.services.receipts import Receipts
 from positron.services.streams import MessageStream
 from positron.services.subscriptions import Got, Span, Subscription
-from positron.services.values import Acknowledgement, Message, Receipt, Topic, epoch_prefix, message_id
+from positron.services.values import (
+    Acknowledgement,
+    Message,
+    Receipt,
+    Topic,
+    epoch_prefix,
+    message_id,
+    message_of,
+)
 from positron.services.waiting import Tokens
 from positron.store import Store
 
@@ -189,17 +197,19 @@ class GossipService(Service):
             except ValueError:
                 self.undecodable_total += 1
                 continue
-            message = Message(
-                topic=topic,
-                data=data,
-                payload=payload,
-                author=author,
-                id=f"{prefix}{seq}",
-                seq=seq,
-                created=created,
-                hops=action.hops,
-                received=action.received,
-                late=action.late,
+            message = message_of(
+                {
+                    "topic": topic,
+                    "data": data,
+                    "payload": payload,
+                    "author": author,
+                    "id": f"{prefix}{seq}",
+                    "seq": seq,
+                    "created": created,
+                    "hops": action.hops,
+                    "received": action.received,
+                    "late": action.late,
+                }
             )
             targets[0].offer(message, action.author, action.epoch)
             if len(targets) > 1:

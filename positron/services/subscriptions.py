@@ -112,21 +112,25 @@ class Subscription:
 
     def offer(self, message: Message, author: bytes, epoch: int) -> None:
         """Deliver `message` now, or when its turn comes."""
+        if self._busy or self._waiting or self._behind or self._replayed or not self.active:
+            self._queue(message, author, epoch)
+            return
+        # The usual case: nothing waits, so it need not either.
+        self._busy = True
+        self._hand_over(message)
+        if self._waiting or self._behind:
+            self._run()
+
+    # ----------------------------------------------------------------------------------------------- its inside
+
+    def _queue(self, message: Message, author: bytes, epoch: int) -> None:
         if not self.active or (self._replayed and self._again(message)):
             return
         if self._behind or len(self._waiting) >= MAX_WAITING:
             self._fall_behind(author, epoch, message.seq, message.late)
-        elif self._busy or self._running or self._waiting:
+        else:
             self._waiting.append(message)
             self._run()
-        else:
-            # The usual one: nothing waits, so it need not either.
-            self._busy = True
-            self._hand_over(message)
-            if self._waiting or self._behind:
-                self._run()
-
-    # ----------------------------------------------------------------------------------------------- its inside
 
     def _again(self, message: Message) -> bool:
         """Whether this one was replayed; said once."""

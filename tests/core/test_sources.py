@@ -7,9 +7,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
+from positron.core.events import Send
 from positron.core.gossip.sources import BACKOFF_SECONDS, MAX_PUSHED, QUIET_SECONDS
 from positron.core.gossip.state import LinkGossip
-from tests.core.gossip_parts import ALICE, BOB, Node, identity, sealed, sent_on
+from tests.core.gossip_parts import ALICE, BOB, Node, identity, sealed, sent_on, taken
 
 
 class Case(SynchronousTestCase):
@@ -232,6 +233,8 @@ class GraftedTests(Case):
         self.node.wait(1.5)
         announced = [state.link.number for state in links if sent_on(self.context, state, messages.Have)]
         self.assertEqual(announced, [3, 4, 5])
+        frame = messages.encode(messages.Have(envelope.id))
+        self.assertEqual(sum(action.frame == frame for action in taken(self.context, Send)), 3)
 
 
 class BackoffTests(Case):

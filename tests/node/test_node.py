@@ -1,5 +1,7 @@
 """Whole nodes over memory and virtual time: what an application is promised."""
 
+from attrs import asdict
+from attrs.exceptions import FrozenInstanceError
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
@@ -202,6 +204,20 @@ class TalkingTests(NetworkTestCase):
         message = self.network.wait(b.message(found[0].id))
         self.assertEqual((message["topic"], message["seq"], message["hops"]), ("t", found[0].seq, 1))
         self.assertIsNone(self.network.wait(b.message(f"{a.node_id}.1.1")))
+
+    def test_a_message_is_the_same_from_the_store(self):
+        """What is delivered equals what history gives, field by field, says so, and cannot be changed."""
+        a, b = self.start("a", "b")
+        heard = self.listen(b)
+        a.publish("t", {"one": 1})
+        a.publish("u", [2] * 100)
+        self.network.run(1)
+        found = self.network.wait(b.history("#"))
+        self.assertEqual(len(heard), 2)
+        self.assertEqual(heard, found)
+        self.assertEqual([asdict(message) for message in heard], [asdict(message) for message in found])
+        self.assertEqual(repr(heard), repr(found))
+        self.assertRaises(FrozenInstanceError, setattr, heard[0], "data", 3)
 
     def test_a_bundle_counts_its_messages(self):
         """Everything published in one turn travels as one envelope and is still that many messages."""
