@@ -263,7 +263,10 @@ class Swarm:
         for frame in event.frames:
             size += len(frame)
             try:
-                self._frame(link, state, frame)
+                if state is not None and len(frame) > 1 and frame[0] == messages.PUSH_TAG:
+                    self.gossip.push(state, frame[1], frame[2:])
+                else:
+                    self._frame(link, state, frame)
             except MessageError as error:
                 self._context.count("rejected:malformed")
                 self._conduct.violation(link, str(error))
@@ -275,9 +278,6 @@ class Swarm:
             self._budgets.charge(state, size)
 
     def _frame(self, link: Link, state: LinkGossip | None, frame: bytes) -> None:
-        if state is not None and frame and frame[0] == messages.PUSH_TAG and len(frame) > 1:
-            self.gossip.push(state, frame[1], frame[2:])
-            return
         message = messages.decode(frame)
         if message is None:
             self._context.count("unknown_messages")

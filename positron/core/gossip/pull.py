@@ -128,7 +128,7 @@ class Puller:
     def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> Arrival:
         """An envelope came on this link: what was known of it before."""
         state.measured(size)
-        asked = state.answered(envelope_id)
+        asked = bool(state.wanted) and state.answered(envelope_id)
         if asked:
             state.broken = 0
         self._in_flight.pop(envelope_id, None)
