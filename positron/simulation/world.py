@@ -7,7 +7,7 @@ they cause after a delay; everything random comes from the one `Random` of the s
 from __future__ import annotations
 
 import hashlib
-import heapq
+from collections import defaultdict
 from collections.abc import Callable
 from functools import lru_cache
 from random import Random
@@ -20,6 +20,7 @@ from positron.core.identity import Identity, Signer, verify
 from positron.core.notices import Notice
 from positron.core.statements import Verify, read_address_record
 from positron.core.swarm import Swarm
+from positron.simulation.agenda import Agenda
 from positron.simulation.channel import Channel
 from positron.simulation.kept import Kept
 from positron.simulation.latencies import RETRANSMISSION, Latency, steady
@@ -30,6 +31,8 @@ EPOCH_WALL = 1_700_000_000.0
 
 UNANSWERED = 5.0
 """Seconds after which a dial that nothing answers is given up (`positron.services.network.CONNECT_SECONDS`)."""
+
+TICK = events.Tick()
 
 RECORDS_READ = 131_072
 """Address records that a world remembers having read and verified: all nodes that are told the same one share it."""
@@ -57,8 +60,8 @@ class WorldNode:
         self.notices: list[Notice] = []
         self.settled: dict[int, events.Settle] = {}
         self.channels: dict[int, Channel] = {}
-        self.bytes_out: dict[int, int] = {}
-        self.frames_by_tag: dict[int, int] = {}
+        self.bytes_out: dict[int, int] = defaultdict(int)
+        self.frames_by_tag: dict[int, int] = defaultdict(int)
         self.hangups: list[tuple[bytes, str]] = []
         self.group = 0
         self.tamper: Callable[[WorldNode, bytes], bytes | None] | None = None
@@ -147,7 +150,7 @@ class WorldNode:
     def _wake(self) -> None:
         if self._armed <= self.world.now:
             self._armed = float("inf")
-            self.step(events.Tick())
+            self.step(TICK)
 
     def _perform(self, action: events.Action) -> None:
         match action:
@@ -196,9 +199,8 @@ class WorldNode:
         if self.tamper is not None and frame is not None:
             frame = self.tamper(channel.other.node if channel.other else self, frame)
         if frame is not None:
-            tag = frame[0]
-            self.frames_by_tag[tag] = self.frames_by_tag.get(tag, 0) + 1
-            self.bytes_out[tag] = self.bytes_out.get(tag, 0) + len(frame) + 4
+            self.frames_by_tag[frame[0]] += 1
+            self.bytes_out[frame[0]] += len(frame) + 4
             self.world.carry(channel, frame)
 
     def _resume(self, number: int) -> None:
@@ -251,8 +253,7 @@ class World:
         self.verify = verify
         self._envelopes: dict[bytes, Envelope] = {}
         self.read_record = lru_cache(maxsize=RECORDS_READ)(read_address_record)
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._counter = 0
+        self._agenda = Agenda()
         self._links = 0
         self._tokens = 0
 
@@ -281,22 +282,21 @@ class World:
 
     def at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
         """Do this at that time; what is due at one time is done in the order it was asked for."""
-        self._counter += 1
-        heapq.heappush(self._heap, (when, self._counter, call, arguments))
+        self._agenda.add(when, call, arguments)
 
     def after(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
         """Do this so much later."""
-        self.at(self.now + seconds, call, *arguments)
+        self._agenda.add(self.now + seconds, call, arguments)
 
     def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
         """Play so many seconds, or until the condition holds (asked every 100 ms); whether it held."""
         end = self.now + seconds
         check = self.now
-        while self._heap and self._heap[0][0] <= end:
-            when, _, call, arguments = heapq.heappop(self._heap)
+        while (item := self._agenda.pop(end)) is not None:
+            when, _, call, arguments = item
             if until is not None and when >= check:
                 if until():
-                    heapq.heappush(self._heap, (when, 0, call, arguments))
+                    self._agenda.put_back(item)
                     return True
                 check = when + 0.1
             self.now = when
