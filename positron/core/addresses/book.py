@@ -13,11 +13,12 @@ from typing import Any
 from attrs import define, evolve, field
 
 from positron.core.addresses.hosts import (
+    furthest,
     group_of,
     is_dialable,
     parse_bootstrap,
-    place_of,
     reach_of,
+    usable_of,
 )
 from positron.core.context import Context
 from positron.core.identity import to_text
@@ -33,9 +34,6 @@ MAX_DIALS_NOTED = 8192
 FAILURES_TO_YIELD = 3
 STALE_SECONDS = 30 * 86400.0
 UNTRIED_DIAL_SECONDS = 60.0
-LOWEST_LEARNED_PORT = 1024
-"""Ports below belong to services that are no nodes; they are dialled only when our operator says so (T23)."""
-
 ANCHORS = "anchors"
 
 _Table = dict[str, "tuple[Entry, ...]"]
@@ -51,21 +49,20 @@ class Entry:
     kept: PeerKept
     """What the store has too: another one takes its place when anything changes."""
     group: str
+    reach: int
+    """How far the furthest of its addresses reaches (`reach_of`)."""
     retry_at: float = float("-inf")
     failed_at: float = float("-inf")
     node_id: bytes = field(init=False)
     """Whose entry it is."""
-    reach: int = field(init=False)
-    """How far the furthest of its addresses reaches (`reach_of`)."""
 
     def __attrs_post_init__(self) -> None:
         self.node_id = self.kept.node_id
-        self.reach = min(map(reach_of, self.kept.addresses))
 
     def change(self, kept: PeerKept) -> None:
         """This is known of it from now on."""
         self.kept = kept
-        self.reach = min(map(reach_of, kept.addresses))
+        self.reach = furthest(kept.addresses)
 
     @property
     def address(self) -> str:
@@ -127,7 +124,8 @@ class AddressBook:
             fresh = max(kept.last_seen, kept.learned) > oldest
             if not addresses or not fresh or kept.node_id == self._context.me.node_id:
                 continue
-            entry = Entry(evolve(kept, addresses=addresses, failures=0), group_of(addresses[0]))
+            kept = evolve(kept, addresses=addresses, failures=0)
+            entry = Entry(kept, group_of(addresses[0]), furthest(addresses))
             if len(self) < MAX_RECORDS and self._has_room(entry):
                 self._insert(entry)
         for item in (state or {}).get(ANCHORS, "").split(","):
@@ -141,40 +139,31 @@ class AddressBook:
     # ------------------------------------------------------------------------------------------- what is told
 
     def learn(self, record: AddressRecord, source: str) -> bool:
-        """Take in a verified record that came over a link to the address `source`; False if it told nothing new.
+        """Take in one record; see `learn_all`. False if it told nothing new."""
+        return self.learn_all((record,), source) == 1
+
+    def learn_all(self, records: Iterable[AddressRecord], source: str) -> int:
+        """Take in verified records that came over a link to the address `source`; how many told something new.
 
         Addresses that reach no further than the teller's own network are believed only of a teller in it: a peer
         on the internet cannot make us dial into our own network.
         """
+        reach, group, wall = reach_of(source), group_of(source), self._context.wall
+        return sum(self._learn(record, reach, group, wall) for record in records)
+
+    def _learn(self, record: AddressRecord, reach: int, source_group: str, wall: float) -> bool:
         if record.node_id == self._context.me.node_id:
             return False
         entry = self._entries.get(record.node_id)
         if entry is not None and record.seq <= entry.kept.record_seq:
             return False
-        addresses = self._usable(record.addresses, source)
-        if not addresses or record.time_ms < self._context.wall_ms - STALE_SECONDS * 1000:
+        usable = usable_of(record.addresses, reach)
+        if usable is None or record.time_ms < (wall - STALE_SECONDS) * 1000:
             return False
         if entry is not None:
-            return self._update(entry, addresses, record)
-        kept = PeerKept(
-            record.node_id,
-            addresses,
-            record.raw,
-            record.seq,
-            group_of(source),
-            learned=self._context.wall,
-        )
-        return self._add(Entry(kept, group_of(addresses[0])))
-
-    def _usable(self, addresses: tuple[str, ...], source: str) -> tuple[str, ...]:
-        reach = reach_of(source)
-        found: dict[str, None] = {}
-        for text in addresses:
-            place = place_of(text)
-            if place is not None and place.port >= LOWEST_LEARNED_PORT and place.reach <= reach:
-                found[place.address] = None
-        usable = tuple(found)
-        return addresses if usable == addresses else usable
+            return self._update(entry, usable.addresses, record)
+        kept = PeerKept(record.node_id, usable.addresses, record.raw, record.seq, source_group, learned=wall)
+        return self._add(Entry(kept, usable.group, usable.reach))
 
     def _update(self, entry: Entry, addresses: tuple[str, ...], record: AddressRecord) -> bool:
         kept = entry.kept
@@ -196,7 +185,7 @@ class AddressBook:
             if not is_dialable(address):
                 return
             kept = PeerKept(node_id, (address,), learned=self._context.wall, tried=True)
-            entry = Entry(kept, group_of(address))
+            entry = Entry(kept, group_of(address), reach_of(address))
             if not self._add(entry):
                 return
         kept = entry.kept

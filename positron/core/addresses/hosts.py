@@ -21,6 +21,9 @@ PUBLIC, PRIVATE, LOOPBACK = 0, 1, 2
 
 MAX_HOST = 253
 
+LOWEST_LEARNED_PORT = 1024
+"""Ports below belong to services that are no nodes; they are dialled only when our operator says so (T23)."""
+
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _SCOPED = re.compile(r"[0-9A-Fa-f:.]+%[A-Za-z0-9_.-]{1,16}")
 _PRIVATE = tuple(
@@ -131,6 +134,32 @@ def place_of(text: str) -> Place | None:
     if port == 0 or not _is_host(_ip(host)):
         return None
     return Place(join_address(host, port), port, _reach(host))
+
+
+class Usable(NamedTuple):
+    """Where a node can be reached, in the one form of each address; the group of the first, and how far the furthest
+    reaches."""
+
+    addresses: tuple[str, ...]
+    group: str
+    reach: int
+
+
+@lru_cache(maxsize=16384)
+def usable_of(addresses: tuple[str, ...], reach: int) -> Usable | None:
+    """What may be used of the `addresses` that a teller says, who is no further away than `reach`; None if nothing."""
+    found: dict[str, None] = {}
+    for text in addresses:
+        place = place_of(text)
+        if place is not None and place.port >= LOWEST_LEARNED_PORT and place.reach <= reach:
+            found[place.address] = None
+    usable = tuple(found)
+    return Usable(usable, group_of(usable[0]), furthest(usable)) if usable else None
+
+
+def furthest(addresses: tuple[str, ...]) -> int:
+    """How far the furthest of them reaches."""
+    return min(map(reach_of, addresses))
 
 
 def is_dialable(text: str) -> bool:

@@ -185,13 +185,13 @@ class Discovery:
                 self._context.count("peers_unasked")
                 return 0
             known.pending -= 1
-        return sum(self._book.learn(record, link.address) for record in news)
+        return self._book.learn_all(news, link.address)
 
     def introduced(self, link: Link, records: tuple[bytes, ...]) -> int:
         """Records that came with a refusal, or with PRUNE; how many told something new. `MessageError` as above."""
         if not self._enabled:
             return 0
-        return sum(self._book.learn(record, link.address) for record in self._news(records))
+        return self._book.learn_all(self._news(records), link.address)
 
     def others(self, link: Link) -> tuple[bytes, ...]:
         """Records of others for one whom we refuse."""
