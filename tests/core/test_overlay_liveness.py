@@ -68,6 +68,25 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(node.peers, set())
         self.assertEqual(aborts, [True])
 
+    def test_one_tick_for_many_links(self) -> None:
+        """Links that fell silent within a second are pinged together; each is gone at its own time."""
+        world = World()
+        node = world.node(1, HUB)
+        links = []
+        for number in (5, 6, 7):
+            links.append(node.link_by_hand(number, number=number))
+            world.advance(0.8)
+        before = len(node.said(Ping))
+        for seconds, pings in ((2.5, 0), (0.2, 2), (1.4, 2), (0.2, 3)):
+            world.advance(seconds)
+            self.assertEqual(len(node.said(Ping)) - before, pings)
+        world.advance(13.9 - 6.7)
+        for gone in range(3):
+            self.assertEqual(node.peers, {link.node_id for link in links[gone:]})
+            world.advance(0.2)
+            self.assertEqual(node.peers, {link.node_id for link in links[gone + 1 :]})
+            world.advance(0.6)
+
     def test_suspect_that_speaks_is_none(self) -> None:
         """Any frame ends the suspicion."""
         world = World()

@@ -17,6 +17,10 @@ PING_EVERY = 3.0
 SUSPECT_AFTER = PING_AFTER + PING_EVERY
 """One PING went unanswered until the next was due."""
 
+EARLY = 1.0
+"""A tick pings every link that would want it within this time, so that a node of many links wakes once a second at most
+for all of them."""
+
 GONE_AFTER = 14.0
 DOUBT_SECONDS = 14.0
 DOUBT_FACTOR = 2.0
@@ -76,7 +80,8 @@ class Liveness:
         """Ping, suspect and give up who is silent."""
         now = self._context.now
         self.loop_late(now - self.deadline)
-        silent = [link for link in self._watched.values() if now >= link.last_heard + PING_AFTER]
+        last_heard = now + EARLY - PING_AFTER
+        silent = [link for link in self._watched.values() if link.last_heard <= last_heard]
         if self._doubted or any(self.is_suspect(link) for link in silent):
             self._doubt_ourselves()
         for link in silent:
@@ -91,7 +96,7 @@ class Liveness:
             link.last_heard = now
         elif now >= link.last_heard + self._patience:
             self._gone(link)
-        elif now >= self._next_ping(link):
+        elif now + EARLY >= self._next_ping(link):
             self._context.ping(link)
             self._pinged[link.number] = now
 
@@ -105,11 +110,11 @@ class Liveness:
         return link.last_heard + PING_AFTER if pinged < link.last_heard else pinged + PING_EVERY
 
     def _looks(self) -> Iterator[float]:
-        """When what may be done next about each link."""
+        """When what must be done next about each link."""
         now = self._context.now
         for link in self._watched.values():
             silent_at = link.last_heard + PING_AFTER
-            if now < silent_at:
+            if now + EARLY < silent_at:
                 yield silent_at
                 continue
             yield min(self._next_ping(link), link.last_heard + self._patience)
