@@ -163,6 +163,20 @@ class LimitTests(SynchronousTestCase):
             return
         self.fail(f"{message!r} was accepted: {why!r}")
 
+    def test_ids_however_they_are_written(self) -> None:
+        """A few ids are the same message whichever head of msgpack they have, and cut short anywhere they are none."""
+        for cls in (messages.Have, messages.Want, messages.Miss):
+            for count in (1, 2, 15):
+                ids = ID * count
+                heads = [b"\xc4" + bytes((len(ids),)), b"\xc5" + len(ids).to_bytes(2, "big")]
+                for head in [*heads, b"\xc6" + len(ids).to_bytes(4, "big")]:
+                    frame = bytes((cls.TAG, 0x91)) + head + ids
+                    self.assertEqual(decode(frame), cls(ids))
+                    self.assertEqual(decode(bytes((cls.TAG, 0x92)) + head + ids + b"\xc0"), cls(ids))
+                    for end in range(len(frame)):
+                        self.assert_refused(frame[:end])
+                    self.assert_refused(frame + b"\0")
+
     def test_tables_are_complete(self) -> None:
         """Every class has a sample and every field has its edges."""
         self.assertEqual(set(SAMPLES), set(BY_TAG.values()))
