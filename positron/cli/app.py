@@ -81,6 +81,7 @@ def command() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     settings = Settings()
+    settings.is_last = arguments is None
     name = os.path.basename(sys.argv[0]) if arguments is None else "positron"
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

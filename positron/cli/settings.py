@@ -21,6 +21,8 @@ class Settings:
         self.no_color = False
         self.timeout = 10.0
         """Seconds to wait for the node."""
+        self.is_last = False
+        """Whether the process ends with this command."""
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on

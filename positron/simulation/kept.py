@@ -70,6 +70,8 @@ class Kept:
                 if self.share is not None:
                     self.share(record)
                 self.envelopes[record.id] = record
+            case PeerKept() | PeerForgotten():
+                self._peer(record)
             case StubKept():
                 self.envelopes.pop(record.id, None)
                 self.stubs[record.id] = record
@@ -85,8 +87,6 @@ class Kept:
                 for key in [key for key in self.sequences if key[:3] == stream]:
                     if key[3] <= record.floor_epoch:
                         del self.sequences[key]
-            case PeerKept() | PeerForgotten():
-                self._peer(record)
             case TrustChange():
                 self.audit.append(record)
             case TrustKept():
