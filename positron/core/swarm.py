@@ -117,7 +117,8 @@ class Swarm:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take one event at `now` (seconds, never going back) and say what to do, in order."""
         context = self._context
-        context.now = max(context.now, now)
+        if now > context.now:
+            context.now = now
         if not self._started:
             self._started = True
             self.overlay.start()

@@ -142,9 +142,9 @@ class WorldNode:
                 self._send(action)
             else:
                 self._perform(action)
-        due = max(swarm.deadline, world.now)
+        due = swarm.deadline
         if due < self._armed and self.swarm is swarm:
-            self._armed = due
+            self._armed = due = max(due, world.now)
             world.at(due, self._wake)
 
     def _wake(self) -> None:
@@ -356,8 +356,9 @@ class World:
         if self.loss and self.rng.random() < self.loss:
             delay += RETRANSMISSION
         channel.sent, channel.chunk = self.now, [frame]
-        channel.arrives = max(channel.arrives, self.now + delay)
-        self.at(channel.arrives, other.node.receive, other, channel.chunk)
+        arrives = self.now + delay
+        channel.arrives = arrives if arrives > channel.arrives else channel.arrives
+        self._agenda.add(channel.arrives, other.node.receive, (other, channel.chunk))
 
     def close(self, channel: Channel, reason: str, self_too: bool = True) -> None:
         """Close a channel: this end now, the other when what is under way has arrived."""
