@@ -117,7 +117,9 @@ def measure(plan: local.Plan, root: Path) -> list[dict[str, float]]:
     with nodes:
         warm = local.Plan(nodes=plan.nodes, messages=50, rate=50)
         local.Run(warm, nodes, 0).play(lambda _share: None)
-        local.Run(plan, nodes, 1).play(lambda _share: None)
+        run = local.Run(plan, nodes, 1)
+        run.play(lambda _share: None)
+        run.report()
     return [json.loads((root / f"{index}.json").read_text()) for index in range(plan.nodes)]
 
 

@@ -24,7 +24,7 @@ class Heard:
         self.count = 0
         self.repeated = 0
         self._seen = bytearray(total)
-        self._delays = array("d")
+        self._delays = array("f")
         self._published = float("inf")
         self._last = 0.0
 

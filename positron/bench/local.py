@@ -101,8 +101,8 @@ class Run:
         self.memory: list[tuple[int, int]] = []
         """Of looks at it: deliveries so far, of all nodes, and the most memory that one of them had."""
 
-    def play(self, progress: Progress) -> list[dict[str, Any]]:
-        """Publish everything, and wait until it is everywhere or nothing comes any more. What each node heard."""
+    def play(self, progress: Progress) -> None:
+        """Publish everything, and wait until it is everywhere or nothing comes any more."""
         plan = self.plan
         for index, node in enumerate(self.nodes):
             slow = SLOW_SECONDS if index >= plan.nodes - plan.slow else 0.0
@@ -122,6 +122,9 @@ class Run:
             self._wait(authors, progress)
         for author in authors:
             author.answer("publish", QUIET)
+
+    def report(self) -> list[dict[str, Any]]:
+        """What each node heard. To sort a million delays takes memory: ask what was spent first."""
         return self.nodes.ask_all("report", run=self.number)
 
     def _wait(self, authors: Sequence[Process], progress: Progress) -> None:
@@ -162,8 +165,9 @@ def measure(plan: Plan, progress: Progress = lambda _share: None) -> dict[str, A
             Run(warm, nodes, 0).play(lambda _share: None)
             before = nodes.ask_all("spent")
             run = Run(plan, nodes, 1)
-            heard = run.play(progress)
+            run.play(progress)
             after = nodes.ask_all("spent")
+            heard = run.report()
     spent = [_difference(*pair) for pair in zip(before, after, strict=True)]
     found = _figures(plan, heard, spent)
     growth = _growth(run.memory)

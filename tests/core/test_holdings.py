@@ -78,7 +78,7 @@ class KeepTests(Case):
         self.assertTrue(self.holdings.is_held(envelope.id))
 
     def test_memory_is_bounded(self) -> None:
-        """32 MiB of recent envelopes; the oldest leave first, and the store holds them."""
+        """12 MiB of recent envelopes; the oldest leave first, and the store holds them."""
         size = 60_000
         kept = [self.keep(seq, size=size) for seq in range(1, RECENT_BYTES // size + 20)]
         total = sum(len(spread.envelope.raw) for spread in self.holdings.recent.values())

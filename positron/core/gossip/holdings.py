@@ -30,7 +30,9 @@ STORE_SHARE = 0.75
 """The share of the quota up to which envelopes are held, so that a store never reaches the 95 % at which it stops."""
 
 RECENT_SECONDS = 10.0
-RECENT_BYTES = 32 * 1024 * 1024
+RECENT_BYTES = 12 * 1024 * 1024
+"""Envelopes kept in memory, whatever the store does: of the last `RECENT_SECONDS`, up to so many bytes."""
+
 EXPIRY_BATCH = 500
 FLOOR_STEP_MS = 10_000
 """A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
