@@ -12,12 +12,11 @@ import msgpack
 
 from positron.core import messages
 from positron.core.context import Context
-from positron.core.events import Send
+from positron.core.events import ANNOUNCEMENT, Send
 from positron.core.gossip.holdings import Spread
 from positron.core.gossip.state import LinkGossip
 
 _HAVE = bytes((messages.Have.TAG,))
-"""The frame of a HAVE is made without the message, as that of a PUSH: one goes to each source for each envelope."""
 
 BATCH_SECONDS = 0.025
 BATCH_LINKS = 6
@@ -40,18 +39,22 @@ class Announcer:
     def announce(self, spread: Spread) -> None:
         """A new envelope is held: tell every link that has not shown it, each at its speed."""
         shown, told = spread.shown, spread.told
-        now = self._context.now
+        envelope_id = spread.envelope.id
+        frame = b""
         others: list[int] = []
         for number, state in self._states.items():
             if number in shown or number in told:
                 continue
             if state.source:
-                self.have(state, [spread.envelope.id], droppable=False)
+                frame = frame or _frame_of([envelope_id])
+                state.offer(envelope_id)
                 told.add(number)
+                self._context.actions.append(Send(number, frame))
             else:
                 others.append(number)
         if not others:
             return
+        now = self._context.now
         if len(others) > BATCH_LINKS:
             self._digest.append(spread)
             self._digest_due = min(self._digest_due, now + DIGEST_SECONDS)
@@ -61,15 +64,6 @@ class Announcer:
         if self._batch_due > now + BATCH_SECONDS:
             self._batch_due = now + BATCH_SECONDS
             self.deadline = min(self._batch_due, self._digest_due)
-
-    def have(self, state: LinkGossip, ids: list[bytes], droppable: bool = True) -> None:
-        """Tell one link of these ids, and remember that it may ask for them."""
-        for envelope_id in ids:
-            state.offer(envelope_id)
-        for start in range(0, len(ids), messages.MAX_IDS):
-            joined = b"".join(ids[start : start + messages.MAX_IDS])
-            frame = _HAVE + msgpack.packb((joined,))
-            self._context.actions.append(Send(state.link.number, frame, droppable))
 
     def tick(self) -> None:
         """Send what is due."""
@@ -88,11 +82,19 @@ class Announcer:
         self.deadline = min(self._batch_due, self._digest_due)
 
     def _flush(self, state: LinkGossip, spreads: list[Spread]) -> None:
+        """Tell one link of those that it has not shown, and remember that it may ask for them."""
         number = state.link.number
         fresh = []
         for spread in spreads:
             if number not in spread.shown and number not in spread.told:
                 spread.told.add(number)
+                state.offer(spread.envelope.id)
                 fresh.append(spread.envelope.id)
-        if fresh:
-            self.have(state, fresh)
+        for start in range(0, len(fresh), messages.MAX_IDS):
+            frame = _frame_of(fresh[start : start + messages.MAX_IDS])
+            self._context.actions.append(Send(number, frame, ANNOUNCEMENT))
+
+
+def _frame_of(ids: list[bytes]) -> bytes:
+    """The frame of a HAVE, made without the message, as that of a PUSH: one goes out for each envelope."""
+    return _HAVE + bytes(msgpack.packb((b"".join(ids),)))
