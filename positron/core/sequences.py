@@ -93,7 +93,7 @@ class Sequences:
         self._context = context
         self._first_start_ms = first_start_ms
         self._streams: dict[Stream, _Author] = {}
-        self._dirty: dict[tuple[Stream, int], None] = {}
+        self._dirty: dict[tuple[Stream, int], tuple[_Author, _Epoch]] = {}
         self._waiting: dict[tuple[Stream, int], float] = {}
         self._held_bytes = 0
         self._limits = context.parameters.limits
@@ -173,7 +173,7 @@ class Sequences:
             epoch.next = epoch.next or envelope.seq
         if len(epoch.seen) > MAX_INTERVALS or len(author.epochs) > MAX_EPOCHS:
             self._bound(stream, author, epoch, envelope.epoch)
-        self._dirty[stream, envelope.epoch] = None
+        self._dirty[stream, envelope.epoch] = author, epoch
         if envelope.kind != BROADCAST:
             return
         if envelope.seq == epoch.next:
@@ -295,13 +295,10 @@ class Sequences:
         """Hand the changed intervals to the store; the swarm calls it once at the end of each event."""
         if not self._dirty:
             return
-        for stream, number in self._dirty:
-            author = self._streams.get(stream)
-            epoch = author.epochs.get(number) if author else None
-            if author and epoch:
-                self._context.remember(
-                    SequencesKept(*stream, number, list(epoch.seen), epoch.first_live, author.touched_ms)
-                )
+        for (stream, number), (author, epoch) in self._dirty.items():
+            self._context.remember(
+                SequencesKept(*stream, number, list(epoch.seen), epoch.first_live, author.touched_ms)
+            )
         self._dirty.clear()
 
     # ------------------------------------------------------------------------------------------------ bounds
@@ -325,8 +322,8 @@ class Sequences:
             self._waiting.pop((stream, number), None)
             self._dirty.pop((stream, number), None)
         self._context.remember(SequencesDropped(*stream, author.floor_epoch))
-        for number in author.epochs:
-            self._dirty[stream, number] = None
+        for number, epoch in author.epochs.items():
+            self._dirty[stream, number] = author, epoch
 
     def _may_introduce(self, node_id: bytes) -> bool:
         bucket = self._introductions.get(node_id)
