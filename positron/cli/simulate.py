@@ -62,8 +62,9 @@ def simulate_(
 ) -> int:
     """Simulate a network in virtual time, and measure it.
 
-    It forms from one node for 30 s, publishes, and goes on for 30 s after the last message or fault; times of
-    faults count from the first message. Ends with 1 if a positron node missed, repeated or invented anything.
+    It forms from one node for 30 s, publishes, and goes on for 30 s after the last message or fault, without faults
+    for 10 s after the last arrival; times of faults count from the first message. Ends with 1 if a positron node
+    missed, repeated or invented anything.
     """
     if plot_file is not None and find_spec("matplotlib") is None:
         raise CommandFailed("config", "--plot needs matplotlib", "pip install 'positron[plot]'")

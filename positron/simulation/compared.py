@@ -66,6 +66,9 @@ class _Rival:
         traffic = self._rival.traffic
         return Traffic(traffic.payload_bytes, traffic.control_bytes, traffic.payload_frames)
 
+    def arrived(self) -> int:
+        return len(self._rival.deliveries)
+
     def log(self) -> Log:
         rival = self._rival
         published = [Published(*one) for one in rival.published]

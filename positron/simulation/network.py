@@ -98,6 +98,9 @@ class Network(Protocol):
     def spent(self) -> Traffic:
         """What was sent since the network was ready."""
 
+    def arrived(self) -> int:
+        """How many deliveries will be in the log."""
+
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready."""
 
@@ -286,6 +289,10 @@ class PositronNetwork:
     def spent(self) -> Traffic:
         """What was sent since the network was ready."""
         return Traffic(*(now - then for now, then in zip(self._sent(), self._before, strict=True)))
+
+    def arrived(self) -> int:
+        """How many deliveries will be in the log."""
+        return len(self.deliveries)
 
     def log(self) -> Log:
         """What was said, what arrived, what it cost since the network was ready, how many events cores handled."""

@@ -28,6 +28,10 @@ Progress = Callable[[float], None]
 MAX_FAULTS = 20
 """Sentences of the checker that are kept."""
 
+SETTLED = 10.0
+"""Seconds that a run without faults goes on once everything has arrived: two exchanges of sets, in which what comes
+twice would come."""
+
 SPENT_UNTIL = 2.0
 """Seconds after the last arrival in which what is sent still counts: digests tell of it within a second."""
 
@@ -64,6 +68,7 @@ class _Run:
         self.rng = Random(scenario.seed)
         self.start = network.now + scenario.warm_up
         self.first = 0
+        self.said = 0
         self.spent = Traffic(0, 0, 0)
         self.bills: list[tuple[float, Traffic]] = []
         self.refused = 0
@@ -124,7 +129,8 @@ class _Run:
         author = self.rng.choice(self.honest)
         while author in self.down:
             author = self.rng.choice(self.honest)
-        self.network.publish(author, self.scenario.size)
+        if self.network.publish(author, self.scenario.size) is not None:
+            self.said += 1
 
     def _crash(self, share: float) -> None:
         living = [node for node in self.honest if node not in self.down]
@@ -156,18 +162,28 @@ class _Run:
 
     def play(self, progress: Progress) -> None:
         """Do all of it, and wait until it is quiet."""
-        length = self.length
+        end = self.start + self.length
         for when, _, call in self.script:
-            self._play_to(when, length, progress)
+            while (left := self.start + when - self.network.now) > 0:
+                self._play(left, progress)
             call()
-        self._play_to(length, length, progress)
+        settled = False
+        while (left := end - self.network.now) > 0:
+            self._play(left, progress)
+            if not settled and self._is_complete():
+                settled, end = True, min(end, self.network.now + SETTLED)
+        progress(1.0)
 
-    def _play_to(self, when: float, length: float, progress: Progress) -> None:
-        while (left := self.start + when - self.network.now) > 0:
-            self.network.run(min(left, 1.0))
-            self.bills.append((self.network.now, self.network.spent()))
-            warm = self.scenario.warm_up
-            progress((self.network.now - self.start + warm) / (length + warm))
+    def _play(self, left: float, progress: Progress) -> None:
+        """Play a second, or what is left."""
+        self.network.run(min(left, 1.0))
+        self.bills.append((self.network.now, self.network.spent()))
+        warm = self.scenario.warm_up
+        progress((self.network.now - self.start + warm) / (self.length + warm))
+
+    def _is_complete(self) -> bool:
+        """Whether everybody has everything, where nothing goes wrong: else only the end of the run can tell."""
+        return self.scenario.is_faultless and self.network.arrived() == self.said * (self.scenario.nodes - 1)
 
     def bill(self, published: Sequence[Published], deliveries: Sequence[Delivery]) -> Traffic:
         """What was sent for these messages: from the first on, until two seconds after the last arrival of any."""

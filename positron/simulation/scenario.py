@@ -19,7 +19,7 @@ who asks for peers of its fellow liars and of nodes that do not exist, and of no
 
 
 QUIET = 30.0
-"""Seconds that a run goes on after the last message or fault."""
+"""Seconds that a run goes on after the last message or fault, if something may still be missing."""
 
 SESSION, DOWN = 300.0, 30.0
 """Churn: a node's session has this mean length (exponential), then it is gone for this long, in seconds."""
@@ -113,6 +113,11 @@ class Scenario:
     @messages.default
     def _count(self) -> int:
         return round(self.rate * self.duration)
+
+    @property
+    def is_faultless(self) -> bool:
+        """Whether every node lives from beginning to end, does as it should and can reach all others."""
+        return not (self.crash or self.partition or self.churn or self.malicious)
 
     @property
     def warm_up_messages(self) -> int:

@@ -171,6 +171,19 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(told, sorted(told))
         self.assertAlmostEqual(told[-1], 1.0)
 
+    def test_it_ends_when_nothing_is_missing(self) -> None:
+        """Ten seconds after the last arrival if nothing goes wrong, half a minute after the last message if it may."""
+        for protocol in ("positron", "gossipsub"):
+            calm: list[float] = []
+            self.assertEqual(
+                simulate(Scenario(nodes=12, duration=2.0, protocol=protocol), calm.append).faults, []
+            )
+            faulty: list[float] = []
+            crash = Crash(0.1, 0.5)
+            simulate(Scenario(nodes=12, duration=2.0, protocol=protocol, crash=crash), faulty.append)
+            seconds = len(faulty) - len(calm)
+            self.assertTrue(17 <= seconds <= 20, seconds)
+
 
 class FigureTests(SynchronousTestCase):
     """What becomes of a log that was made by hand."""
