@@ -31,6 +31,9 @@ from positron.transport import HIGH_WATER, Connection, TLSIdentity, dial
 reactor: Any = _reactor
 
 LIFETIME_MS = 3_600_000
+AT_ONCE = 10
+"""Envelopes of one millisecond: about as many as an author can make. Of thousands the order would be by id alone, and each
+would have its place in the middle of the others."""
 
 
 class Feed:
@@ -159,14 +162,15 @@ class Feeder:
         wall_ms = int(time.time() * 1000)
         self._frames = []
         for index in range(envelopes):
+            created_ms = wall_ms + index // AT_ONCE
             envelope = sealer.seal(
                 author,
                 BROADCAST,
                 epoch=wall_ms,
                 seq=1 + index * bundle,
                 count=bundle,
-                created_ms=wall_ms,
-                expires_ms=wall_ms + LIFETIME_MS,
+                created_ms=created_ms,
+                expires_ms=created_ms + LIFETIME_MS,
                 ttl=16,
                 body=body,
             )
