@@ -32,8 +32,8 @@ reactor: Any = _reactor
 
 LIFETIME_MS = 3_600_000
 AT_ONCE = 10
-"""Envelopes of one millisecond: about as many as an author can make. Of thousands the order would be by id alone, and each
-would have its place in the middle of the others."""
+"""Envelopes of one millisecond: about as many as an author can make. Of thousands the order would be by id alone, and
+each would have its place in the middle of the others."""
 
 
 class Feed:
