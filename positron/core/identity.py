@@ -10,6 +10,7 @@ show the first 8.
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import Protocol
 
 from nacl import bindings, exceptions
@@ -88,6 +89,7 @@ def is_valid_node_id(node_id: bytes) -> bool:
     return len(node_id) == NODE_ID_SIZE and bindings.crypto_core_ed25519_is_valid_point(node_id)
 
 
+@lru_cache(maxsize=16384)
 def to_text(node_id: bytes) -> str:
     """The text form of a node id: 52 characters of lowercase base32."""
     return base64.b32encode(node_id).decode("ascii").rstrip("=").lower()

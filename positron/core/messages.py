@@ -11,7 +11,8 @@ Rule: `decode` is the one door for a neighbour's bytes, and it raises nothing bu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias, get_args
 
 import msgpack
@@ -52,6 +53,8 @@ REJECTIONS = (
 """Why an envelope was refused: the words of REFUSED and of `rejected` in status."""
 
 U64 = (1 << 64) - 1
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
+"""One packer for all messages: `packb` makes one for each."""
 _LATER_WORD = re.compile("[a-z]{1,32}")
 
 Check: TypeAlias = "Callable[[Any, Attribute[Any], Any], None]"
@@ -306,6 +309,15 @@ Message: TypeAlias = (
     | Goodbye
 )
 
+
+def _values_of(cls: Any) -> Callable[[Any], Sequence[Any]]:
+    """What gives the fields of such a message, in order."""
+    names = [attribute.name for attribute in fields(cls)]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: [getattr(message, name) for name in names]
+
+
 BY_TAG: dict[int, Any] = {message.TAG: message for message in get_args(Message)}
 """Every message class by its tag; a test holds it together with the protocol page."""
 
@@ -313,8 +325,10 @@ _REQUIRED = {
     tag: sum(1 for attribute in fields(cls) if attribute.default.__class__.__name__ == "_Nothing")
     for tag, cls in BY_TAG.items()
 }
-_NAMES = {tag: tuple(attribute.name for attribute in fields(cls)) for tag, cls in BY_TAG.items()}
 _ALLOWED = {tag: len(fields(cls)) for tag, cls in BY_TAG.items()}
+_PARTS = {tag: (bytes((tag,)), _values_of(cls)) for tag, cls in BY_TAG.items()}
+"""By tag: the tag as a byte, and what gives the fields of a message."""
+
 PUSH_TAG = Push.TAG
 _OF_IDS = frozenset({Have.TAG, Want.TAG, Miss.TAG})
 _FEW_IDS = b"\x91\xc4"
@@ -325,8 +339,8 @@ def encode(message: Message) -> bytes:
     """The frame of `message`: its tag byte and body."""
     if isinstance(message, Push):
         return push_frame(message.hops, message.envelope)
-    values = [getattr(message, name) for name in _NAMES[message.TAG]]
-    return bytes((message.TAG,)) + bytes(msgpack.packb(values))
+    tag, values = _PARTS[message.TAG]
+    return tag + _pack(values(message))
 
 
 def push_frame(hops: int, envelope: bytes) -> bytes:

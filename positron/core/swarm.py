@@ -289,10 +289,15 @@ class Swarm:
 
     def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:
         match message:
-            case messages.Push():
-                self.gossip.push(state, message.hops, message.envelope)
             case messages.Have():
                 self.gossip.have(state, message)
+            case messages.Ping():
+                if self.gossip.ping(state, message.nonce):
+                    self._context.send(link, messages.Pong(message.nonce, 0, self._context.wall_ms))
+            case messages.Pong():
+                self._pong(link, state, message)
+            case messages.Push():
+                self.gossip.push(state, message.hops, message.envelope)
             case messages.Want():
                 self.gossip.want(state, message)
             case messages.Miss():
@@ -304,11 +309,6 @@ class Swarm:
                 self.gossip.sources.prune(state, message)
             case messages.Sync():
                 self._sync.received(link, message)
-            case messages.Ping():
-                if self.gossip.ping(state, message.nonce):
-                    self._context.send(link, messages.Pong(message.nonce, 0, self._context.wall_ms))
-            case messages.Pong():
-                self._pong(link, state, message)
             case messages.PeersGet():
                 self.overlay.peers_get(link)
             case messages.Peers():
