@@ -81,7 +81,7 @@ class Life(MultiService):
             network_id_of(config.network),
         )
         self._trust = TrustService(self.step, self._tokens)
-        self._loop = Loop(reactor, self.clocks, self._performers())
+        self._loop = Loop(reactor, self.clocks, self._performers(), self._peers.performed)
         self._swarm: Swarm | None = None
         self._resources: Resources | None = None
         self._control: Any = None

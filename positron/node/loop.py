@@ -1,7 +1,8 @@
 """The one place where the core meets the world: handle, perform, re-arm.
 
-Rules: actions are performed in the order given; an event that performing them causes waits until they are done. There
-is one delayed call, for the core's one deadline, and none once the loop has ended.
+Rules: actions are performed in the order given; an event that performing them causes waits until they are done, and
+`performed` is called when nothing waits any more. There is one delayed call, for the core's one deadline, and none once
+the loop has ended.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ Performers = Mapping[type[Any], Callable[[Any], None]]
 class Loop:
     """Drives one swarm at a time. `performers` has a callable for each class of action."""
 
-    def __init__(self, reactor: Any, clocks: Clocks, performers: Performers) -> None:
+    def __init__(
+        self, reactor: Any, clocks: Clocks, performers: Performers, performed: Callable[[], None]
+    ) -> None:
         self._reactor = reactor
         self._clocks = clocks
         self._performers = performers
+        self._performed = performed
         self._swarm: Swarm | None = None
         self._pending: deque[Event] = deque()
         self._stepping = False
@@ -70,6 +74,7 @@ class Loop:
         finally:
             self._stepping = False
             self._arm()
+            self._performed()
             waits, self._waits = self._waits, []
             for waiting in waits:
                 waiting.callback(None)

@@ -68,6 +68,7 @@ class PeerService(Service):
         self._links: dict[int, Connection] = {}
         self._number_of: dict[Connection, int] = {}
         self._congested: set[int] = set()
+        self._unwritten: dict[Connection, None] = {}
         self._dials: dict[Deferred[Connection], str] = {}
         self._greeting: set[Connection] = set()
         self._gone: Outcome[None] | None = None
@@ -150,10 +151,18 @@ class PeerService(Service):
         connection = self._links.get(action.link)
         if connection is None:
             return
-        connection.send(action.frame, action.droppable)
+        connection.send(action.frame, action.droppable, more=True)
+        self._unwritten[connection] = None
         if connection.queued > HIGH_WATER and action.link not in self._congested:
             self._congested.add(action.link)
             self._step(Congested(action.link, connection.queued))
+
+    def performed(self) -> None:
+        """The core has said all it had to say for now: write what is for each link, together."""
+        if self._unwritten:
+            unwritten, self._unwritten = self._unwritten, {}
+            for connection in unwritten:
+                connection.flush()
 
     def established(self, action: Established) -> None:
         """Perform `Established`."""

@@ -130,11 +130,12 @@ class Connection(Protocol):
         """Whether the peer sent what is no frame. It ends the link."""
         return self._frames.fault is not None
 
-    def send(self, frame: bytes, droppable: int = CONTROL) -> None:
+    def send(self, frame: bytes, droppable: int = CONTROL, more: bool = False) -> None:
         """Send tag and body; ValueError if it is empty or over `MAX_FRAME`. Ignored once the link is ending.
 
-        What is sent in one reactor turn is written together. `droppable`: `ANNOUNCEMENT` (or True), `PAYLOAD`, or
-        `CONTROL` (or False); see `send_queue` for what happens to each when the peer does not keep up.
+        What is sent in one reactor turn is written together, or, if `more` is said to follow, at `flush`. `droppable`:
+        `ANNOUNCEMENT` (or True), `PAYLOAD`, or `CONTROL` (or False); see `send_queue` for what happens to each when the
+        peer does not keep up.
         """
         if not 0 < len(frame) <= MAX_FRAME:
             raise ValueError(f"a frame has 1 to {MAX_FRAME} bytes, not {len(frame)}")
@@ -147,8 +148,15 @@ class Connection(Protocol):
             self._above = True
         if self._queue.size >= WRITE_SIZE:
             self._write_out()
-        if self._writable and not self._timers.active("flush"):
-            self._timers.start("flush", 0, self._flush)
+        if self._writable and not more and not self._timers.active("flush"):
+            self._timers.start("flush", 0, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits, as far as the peer keeps up. `drained` may be called meanwhile."""
+        self._write_out()
+        if self._above and self._queue.size < LOW_WATER and self._reason is None:
+            self._above = False
+            self._owner.drained(self)
 
     def pause(self, by: str = "owner") -> None:
         """Read no more from this peer until everybody who paused it (`by`) resumed it. Its end waits too."""
@@ -271,7 +279,7 @@ class Connection(Protocol):
             self._channel.unregisterProducer()
             return
         self._writable = True
-        self._flush()
+        self.flush()
 
     def stopProducing(self) -> None:
         """Nothing more can be written."""
@@ -302,12 +310,6 @@ class Connection(Protocol):
             self._channel.write(data)
         if self._reason is not None and not self._queue:
             self._close()
-
-    def _flush(self) -> None:
-        self._write_out()
-        if self._above and self._queue.size < LOW_WATER and self._reason is None:
-            self._above = False
-            self._owner.drained(self)
 
     def _close(self) -> None:
         if not self._closing:

@@ -44,9 +44,13 @@ class LoopTests(SynchronousTestCase):
         self.core = FakeCore()
         self.done = []
         self.loop = Loop(
-            self.clock, self.clocks, {Send: lambda action: self.perform(action), Resume: self.done.append}
+            self.clock,
+            self.clocks,
+            {Send: lambda action: self.perform(action), Resume: self.done.append},
+            lambda: self.performed(),
         )
         self.perform = self.done.append
+        self.performed = lambda: None
         self.loop.begin(self.core, 0.0)
         self.core.heard.clear()
 
@@ -74,6 +78,21 @@ class LoopTests(SynchronousTestCase):
         self.loop.step(events.Leave())
         self.assertEqual(self.done, [first, last])
         self.assertEqual(self.events(), [events.Leave(), Tick(), Tick()])
+
+    def test_performed(self):
+        """It is said once, when all events that wait and all they led to are done; it may cause events itself."""
+        self.core.answers[events.Leave] = [Send(1, b"a"), Send(2, b"b")]
+        self.perform = lambda action: self.done.append(action) or self.loop.step(Tick())
+        said = []
+
+        def performed():
+            said.append((len(self.done), len(self.core.heard)))
+            if len(said) == 1:
+                self.loop.step(Tick())
+
+        self.performed = performed
+        self.loop.step(events.Leave())
+        self.assertEqual(said, [(2, 3), (2, 4)])
 
     def test_settled(self):
         """Whoever has to wait for what is under way is told when it is done."""

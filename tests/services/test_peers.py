@@ -59,6 +59,12 @@ class PeerServiceTests(SynchronousTestCase):
         self.network.run(1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def send(self, *actions):
+        """What the core of `a` says in one step."""
+        for action in actions:
+            self.a.send(action)
+        self.a.performed()
+
     def service(self, name, tried=lambda ip: False):
         heard = []
         place = _Place(self.network._wires, self.network._host(name))
@@ -96,11 +102,9 @@ class PeerServiceTests(SynchronousTestCase):
         self.assertEqual(len(of_a.binding), 32)
 
     def test_frames(self):
-        """What is sent in one turn arrives together, in order; a link that is gone swallows what is sent."""
+        """What the core says in one step arrives together, in order; a link that is gone swallows what is sent."""
         self.link()
-        for frame in (b"one", b"two"):
-            self.a.send(Send(1, frame))
-        self.a.send(Send(99, b"nobody"))
+        self.send(Send(1, b"one"), Send(1, b"two"), Send(99, b"nobody"))
         self.network.run(0.2)
         self.assertEqual(self.b.heard, [Received(1, [b"one", b"two"])])
         self.assertEqual(self.b.traffic(1)[0], self.a.traffic(1)[1])
@@ -109,7 +113,7 @@ class PeerServiceTests(SynchronousTestCase):
     def test_hang_up(self):
         """What is queued is sent; each side hears of the end once, with its reason, and numbers are not used again."""
         self.link()
-        self.a.send(Send(1, b"last words"))
+        self.send(Send(1, b"last words"))
         self.a.hang_up(Hangup(1, "leaving"))
         self.a.hang_up(Hangup(1, "again"))
         self.network.run(1)
@@ -124,7 +128,7 @@ class PeerServiceTests(SynchronousTestCase):
         """A paused link delivers nothing until it is resumed, and loses nothing."""
         self.link()
         self.b.pause(Pause(1))
-        self.a.send(Send(1, b"frame"))
+        self.send(Send(1, b"frame"))
         self.network.run(1)
         self.assertEqual(self.b.heard, [])
         self.b.resume(Resume(1))
@@ -134,8 +138,7 @@ class PeerServiceTests(SynchronousTestCase):
     def much(self, then):
         """What b hears when a sends it more than a turn takes, and it does `then` in the first turn."""
         self.link()
-        for _ in range(60):
-            self.a.send(Send(1, bytes(250)))
+        self.send(*[Send(1, bytes(250))] * 60)
         self.at = lambda service, event: then() if len(service.heard) == 1 and service is self.b else None
         self.network.run(2)
         return [type(event) for event in self.b.heard]
@@ -157,7 +160,7 @@ class PeerServiceTests(SynchronousTestCase):
         self.link()
         self.b.pause(Pause(1))
         for _ in range(100):
-            self.a.send(Send(1, b"x" * 10_000))
+            self.send(Send(1, b"x" * 10_000))
         self.network.run(0.5)
         congested = [event for event in self.a.heard if isinstance(event, Congested)]
         self.assertEqual(len(congested), 1)
@@ -168,7 +171,7 @@ class PeerServiceTests(SynchronousTestCase):
         self.assertLess(self.a.heard[1].queued, 64 * 1024)
         self.b.pause(Pause(1))
         for _ in range(100):
-            self.a.send(Send(1, b"x" * 10_000))
+            self.send(Send(1, b"x" * 10_000))
         self.network.run(0.5)
         self.assertIsInstance(self.a.heard[2], Congested)
 
