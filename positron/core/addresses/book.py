@@ -264,12 +264,13 @@ class AddressBook:
     def sample(self, count: int, asker: bytes, address: str) -> list[bytes]:
         """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of."""
         reach, random = reach_of(address), self._context.rng.random
-        left = list(self._entries.values())
+        entries = list(self._entries.values())
+        left = len(entries)
         found: list[bytes] = []
         while left and len(found) < count:
-            drawn = int(random() * len(left))
-            entry, left[drawn] = left[drawn], left[-1]
-            left.pop()
+            drawn = int(random() * left)
+            left -= 1
+            entry, entries[drawn] = entries[drawn], entries[left]
             kept = entry.kept
             usable = kept.record and kept.failures < FAILURES_TO_YIELD and entry.reach <= reach
             if usable and kept.node_id != asker:
