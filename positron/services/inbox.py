@@ -1,23 +1,27 @@
 """What came in on the links and waits for its turn.
 
 A turn of the reactor handles about `TURN` of frames, whatever came, so that timers and other links have theirs soon;
-the rest waits, round-robin by link, and lanes verify signatures in it meanwhile. A link of which too much waits is not
-read. Where little comes, nothing ever waits: a frame is handled where it is read.
+the rest waits, and lanes verify signatures in it meanwhile. A link of which too much waits is not read, so no link can
+have the others wait for long. Where little comes, nothing ever waits: a frame is handled where it is read.
 
-Rule: the frames of a link are given in their order, and before its end. Each waits in one slice.
+Rule: frames are given in the order in which they were read, whatever link they are of, and before its end. In a mesh an
+author's envelopes come over several links; one that got ahead of another would tear holes in its sequence.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import count
+from operator import attrgetter
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from positron.services.lanes import CHECKED, NOTHING, WAITING, Lanes, Slice
+from positron.services.lanes import CHECKING, NOTHING, WAITING, Lanes, Slice
 from positron.transport import Connection
 
 FRAME = 128
@@ -55,18 +59,20 @@ class Inbox:
         self._queues: dict[Connection, _Queue] = {}
         self._held: set[Connection] = set()
         self._size = 0
+        self._numbers = count()
         self._room = TURN
         self._next_turn: IDelayedCall | None = None
 
     def add(self, connection: Connection, frames: list[bytes]) -> None:
-        """These came. They are given now if this turn has room for them and none of the link wait."""
+        """These came. They are given now if this turn has room for them and nothing waits."""
         weight = sum(map(len, frames)) + FRAME * len(frames)
-        if weight <= self._room and connection not in self._queues:
+        if weight <= self._room and not self._queues:
             self._spend(weight)
             self._give(connection, frames)
             return
         queue = self._queues.setdefault(connection, _Queue())
         for slice in _cut(frames):
+            slice.number = next(self._numbers)
             queue.slices.append(slice)
             queue.size += slice.size
             self._size += slice.size
@@ -129,13 +135,13 @@ class Inbox:
             connection = self._whose_turn()
             if connection is None:
                 break
-            queue = self._queues.pop(connection)
+            queue = self._queues[connection]
             slice = queue.slices.popleft()
             queue.frames -= len(slice.frames)
             queue.size -= slice.size
             self._size -= slice.size
-            if queue.slices:
-                self._queues[connection] = queue  # the last one now
+            if not queue.slices:
+                del self._queues[connection]
             self._spend(slice.size + FRAME * len(slice.frames))
             self._lanes.leave(slice)
             self._hand_over(connection, slice)
@@ -146,30 +152,17 @@ class Inbox:
             self._wake()
 
     def _whose_turn(self) -> Connection | None:
-        """Of those next in the round, one whose signatures are verified, else one that no lane is at."""
-        first = None
-        for connection, queue in self._queues.items():
-            state = queue.slices[0].state
-            if state == CHECKED:
-                return connection
-            if state == WAITING and first is None:
-                first = connection
-        return first
+        """Whose slice waits longest; None too while a lane is at it."""
+        if not self._queues:
+            return None
+        first = min(self._queues, key=lambda connection: self._queues[connection].slices[0].number)
+        return None if self._queues[first].slices[0].state == CHECKING else first
 
     def _ahead(self) -> Iterator[Slice]:
-        """What lanes may take: all but what the next turn begins with, link by link in the order of the round."""
-        mine = self._whose_turn()
-        columns = [iter(queue.slices) for queue in self._queues.values()]
-        next_one = None if mine is None else self._queues[mine].slices[0]
-        while columns:
-            for column in tuple(columns):
-                slice = next(
-                    (each for each in column if each.state == WAITING and each is not next_one), None
-                )
-                if slice is None:
-                    columns.remove(column)
-                else:
-                    yield slice
+        """What lanes may take: all but what the next turn begins with."""
+        slices = merge(*(queue.slices for queue in self._queues.values()), key=attrgetter("number"))
+        next(slices, None)
+        yield from (slice for slice in slices if slice.state == WAITING)
 
     def _hand_over(self, connection: Connection, slice: Slice) -> None:
         """A mistake of ours ends the link, as it would while reading, and is logged."""

@@ -48,6 +48,8 @@ class Slice:
 
     frames: list[bytes]
     size: int
+    number: int = 0
+    """Of all slices, the lower ones came before."""
     state: int = WAITING
     ids: list[bytes] = field(factory=list)
     """Envelopes in it that a lane verifies or has verified."""

@@ -99,17 +99,15 @@ class InboxTests(SynchronousTestCase):
         self.turns()
         self.assertEqual(self.of(link), frames + last)
 
-    def test_round(self):
-        """Links take turns: one that floods does not keep another waiting for more than a turn."""
-        flood, quiet = Link(), Link()
-        self.inbox.add(flood, self.frames(200))
-        self.inbox.add(quiet, frames := self.frames(4))
-        self.assertEqual(self.of(quiet), [])
-        self.clock.turn()
-        self.clock.turn()
-        self.assertEqual(self.of(quiet), frames)
-        self.assertLess(len(self.of(flood)), 200)
+    def test_links_in_order(self):
+        """Frames are given in the order in which they came, whatever link they are of."""
+        links = [Link(), Link(), Link()]
+        came = []
+        for count, link in zip((100, 4, 60, 1, 70), (*links, links[0], links[1]), strict=True):
+            self.inbox.add(link, frames := self.frames(count))
+            came += [(link, frame) for frame in frames]
         self.turns()
+        self.assertEqual([(link, frame) for link, frames in self.given for frame in frames], came)
 
     def test_large_frames(self):
         """Bytes are work, too: of the largest frames a turn gives one."""
