@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.gossip.relay import BIG, LATE_MS
-from tests.core.gossip_parts import WALL, Node, sealed, sent_on
+from tests.core.gossip_parts import ME, WALL, Node, entries_of, sealed, sent_on
 
 LINKS = 6
 
@@ -37,6 +37,16 @@ class RelayTests(SynchronousTestCase):
     def test_large(self) -> None:
         """A large one goes to who ranked us first alone; the others hear of it and ask."""
         self.assertEqual(self.pushed(size=BIG), [2])
+
+    def test_a_large_one_of_our_own(self) -> None:
+        """It goes to all who asked: were it announced to most of them, no full queue would say that they lag behind."""
+        self.node.context.actions.clear()
+        own = sealed(self.node.context, ME, size=BIG)
+        self.node.gossip.originate(own, entries_of(own), 1)
+        pushed = [
+            number for number, state in self.links.items() if sent_on(self.node.context, state, messages.Push)
+        ]
+        self.assertEqual(pushed, [2, 3])
 
     def test_late(self) -> None:
         """So does what was made long ago: it comes in a heap, after a cut, and nobody waits for it so closely."""

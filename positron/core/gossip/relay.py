@@ -18,7 +18,8 @@ CATCH_UP = 64
 """Envelopes pushed to a link that has just come up."""
 
 BIG = 16 * 1024
-"""Above this many bytes only links that ranked us first get a push."""
+"""Above this many bytes only links that ranked us first get a push, and those that grafted its author from him: near
+him there are no duplicates, and it is by the queues of who he pushes to that he is held back (`is_crowded`)."""
 
 LATE_MS = 20_000
 """Neither does anybody else of what was made longer ago than this (milliseconds; no honest clock is further off). It
@@ -82,8 +83,9 @@ class Relay:
         envelope, hops = spread.envelope, spread.hops
         if hops >= envelope.ttl:
             return
+        big = len(envelope.raw) > BIG
         late = self._context.wall_ms - envelope.created_ms > LATE_MS
-        sparing = late or len(envelope.raw) > BIG
+        sparing = late or (big and hops > 0)
         chosen: list[LinkGossip] = []
         others: list[LinkGossip] = []
         for state in self._unshown(spread):
@@ -93,7 +95,7 @@ class Relay:
                 others.append(state)
             elif not sparing or state.rank == 1:
                 chosen.append(state)
-        if not sparing:
+        if not (big or late):
             chosen += self.flood.choose(others, hops, len(chosen))
         if not chosen:
             return
