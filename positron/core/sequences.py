@@ -10,6 +10,9 @@ told as `Recovered`.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from operator import itemgetter
+
 from attrs import Factory, define, field
 
 from positron.core.context import Context
@@ -20,20 +23,26 @@ from positron.core.limits import Bucket
 from positron.core.notices import Gap, Recovered
 from positron.core.records import Intervals, SequencesDropped, SequencesKept
 
-MAX_INTERVALS = 64
+MAX_INTERVALS = 512
+"""Of an epoch. What lies between the oldest two counts as seen when there are more, and is lost if it was not: in a
+flood over several links, or after a cut, dozens of envelopes are on their way while later ones are here."""
+
 MAX_EPOCHS = 256
 MAX_AUTHORS = 10_000
 HOLD_SECONDS = 2.0
+
+_first, _last = itemgetter(0), itemgetter(1)
 
 Stream = tuple[bytes, int, bytes]
 """(author, kind, recipient): a sequence belongs to these three."""
 
 
 def overlaps(intervals: Intervals, low: int, high: int) -> bool:
-    """Whether any number of `low .. high` is in `intervals`. The newest numbers are the common case: none is."""
+    """Whether any number of `low .. high` is in `intervals`, which are apart and in order. Mostly it is newer."""
     if not intervals or intervals[-1][1] < low:
         return False
-    return any(first <= high and low <= last for first, last in intervals)
+    place = bisect_right(intervals, high, key=_first)
+    return place > 0 and intervals[place - 1][1] >= low
 
 
 def insert(intervals: Intervals, low: int, high: int) -> None:
@@ -41,13 +50,11 @@ def insert(intervals: Intervals, low: int, high: int) -> None:
     if intervals and intervals[-1][1] + 1 == low:
         intervals[-1] = (intervals[-1][0], high)
         return
-    kept = [pair for pair in intervals if pair[1] + 1 < low or high + 1 < pair[0]]
-    merged = [pair for pair in intervals if not (pair[1] + 1 < low or high + 1 < pair[0])]
-    first = min([low, *(pair[0] for pair in merged)])
-    last = max([high, *(pair[1] for pair in merged)])
-    kept.append((first, last))
-    kept.sort()
-    intervals[:] = kept
+    start = bisect_left(intervals, low - 1, key=_last)
+    end = bisect_right(intervals, high + 1, key=_first)
+    if start < end:
+        low, high = min(low, intervals[start][0]), max(high, intervals[end - 1][1])
+    intervals[start:end] = [(low, high)]
 
 
 @define
@@ -304,7 +311,7 @@ class Sequences:
     # ------------------------------------------------------------------------------------------------ bounds
 
     def _bound(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
-        """Keep 64 intervals an epoch and 256 epochs a stream; what is forgotten is refused from then on."""
+        """Keep 512 intervals an epoch and 256 epochs a stream; what is forgotten is refused from then on."""
         while len(epoch.seen) > MAX_INTERVALS:
             (first, _), (_, last) = epoch.seen[0], epoch.seen[1]
             epoch.seen[:2] = [(first, last)]

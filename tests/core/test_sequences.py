@@ -356,7 +356,7 @@ class ReplayTests(Case):
 
 class LimitTests(Case):
     def test_intervals(self) -> None:
-        """Beyond 64 intervals the oldest merge: the numbers between count as seen, and the store is told so."""
+        """Beyond 512 intervals the oldest merge: the numbers between count as seen, and the store is told so."""
         self.come(1)
         for place in range(1, MAX_INTERVALS + 5):
             self.come(1 + 2 * place)
