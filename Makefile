@@ -56,6 +56,7 @@ drill: install
 bench: install
 	$(BIN)/positron bench micro
 	$(BIN)/positron bench local
+	$(BIN)/positron bench local --size 4096 --messages 20000
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/anti_entropy.py
 
