@@ -10,7 +10,6 @@ from typing import Any
 from common import Heard, emit, publish_all, read_commands
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from positron import Config, Node, __version__
 
@@ -53,7 +52,9 @@ class Peer:
 
 def turn(seconds: float) -> Deferred[None]:
     """So many seconds later; 0: in the reactor's next turn."""
-    return deferLater(reactor, seconds, lambda: None)
+    later: Deferred[None] = Deferred()
+    reactor.callLater(seconds, later.callback, None)
+    return later
 
 
 with tempfile.TemporaryDirectory(prefix="positron-peers-") as root:

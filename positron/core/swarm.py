@@ -343,10 +343,8 @@ class Swarm:
         self.overlay.pong(link, message)
 
     def _congestion(self, event: events.Congested | events.Drained) -> None:
-        state = self.gossip.states.get(event.link)
-        if state is not None:
-            state.congested = isinstance(event, events.Congested)
-            self._publisher.reschedule()
+        self.gossip.congestion(event.link, isinstance(event, events.Congested))
+        self._publisher.reschedule()
 
     # ------------------------------------------------------------------------------------- the application
 

@@ -7,7 +7,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
-from positron.core.gossip.relay import BIG, LATE_MS
+from positron.core.envelope import MAX_PAYLOAD, Envelope
+from positron.core.gossip.relay import BIG, FULL, LATE_MS
+from positron.core.gossip.state import MAX_SKIPPED
 from tests.core.gossip_parts import ME, WALL, Node, entries_of, sealed, sent_on
 
 LINKS = 6
@@ -64,3 +66,66 @@ class RelayTests(SynchronousTestCase):
         self.node.wait(1.1)
         for number in range(3, LINKS + 1):
             self.assertTrue(sent_on(self.node.context, self.links[number], messages.Have), number)
+
+
+class DrainTests(SynchronousTestCase):
+    """Link 1 brings envelopes, link 2 grafted us and does not keep up for a while."""
+
+    def setUp(self) -> None:
+        self.node = Node()
+        self.source, self.full = self.node.link(1), self.node.link(2)
+        self.node.gossip.sources.graft(self.full, messages.Graft(1))
+        self.node.gossip.congestion(2, True)
+        self.seq = 0
+
+    def bring(self, count: int = 1, size: int = 1) -> list[Envelope]:
+        """So many new envelopes come."""
+        brought = []
+        for _ in range(count):
+            self.seq += 1
+            brought.append(sealed(self.node.context, seq=self.seq, size=size))
+            self.node.gossip.push(self.source, 0, brought[-1].raw)
+        return brought
+
+    def pushed(self) -> list[bytes]:
+        """What link 2 was pushed so far."""
+        return [push.envelope for push in sent_on(self.node.context, self.full, messages.Push)]
+
+    def drain(self) -> None:
+        self.node.gossip.congestion(2, False)
+
+    def test_what_it_missed_is_pushed_when_it_drains(self) -> None:
+        """In order, once, and before its timer makes it ask."""
+        missed = self.bring(3)
+        self.assertEqual(self.pushed(), [])
+        self.drain()
+        self.assertEqual(self.pushed(), [envelope.raw for envelope in missed])
+        self.drain()
+        self.assertEqual(len(self.pushed()), 3)
+
+    def test_not_what_it_asked_for_or_showed(self) -> None:
+        """It has what it wanted meanwhile, and what it announced itself."""
+        asked, showed, missed = self.bring(3)
+        self.node.wait(0.03)
+        self.node.gossip.want(self.full, messages.Want(asked.id))
+        self.node.gossip.have(self.full, messages.Have(showed.id))
+        self.assertEqual(self.pushed(), [asked.raw])
+        self.drain()
+        self.assertEqual(self.pushed(), [asked.raw, missed.raw])
+
+    def test_no_more_than_fills_it_again(self) -> None:
+        """The rest when that is gone: nobody fills a queue for a link that stands still."""
+        missed = self.bring(10, size=MAX_PAYLOAD - 100)
+        self.drain()
+        first = self.pushed()
+        sizes = [len(raw) for raw in first]
+        self.assertTrue(sum(sizes[:-1]) <= FULL < sum(sizes), sizes)
+        self.node.gossip.congestion(2, True)
+        self.drain()
+        self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[: 2 * len(first)]])
+
+    def test_only_the_last_ones(self) -> None:
+        """A slow reader costs no memory: what is older it hears of and asks for."""
+        missed = self.bring(MAX_SKIPPED + 5)
+        self.drain()
+        self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[5:]])

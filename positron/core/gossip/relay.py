@@ -21,6 +21,9 @@ BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push, and those that grafted its author from him: near
 him there are no duplicates, and it is by the queues of who he pushes to that he is held back (`is_crowded`)."""
 
+FULL = 256 * 1024
+"""Bytes in a link's queue above which it is said to be full (`Congested`)."""
+
 LATE_MS = 20_000
 """Neither does anybody else of what was made longer ago than this (milliseconds; no honest clock is further off). It
 comes in a heap, after a cut that healed, and is announced to everybody at once or within a second as all else is."""
@@ -78,6 +81,19 @@ class Relay:
         grafted = [state for state in self._states.values() if state.pushes]
         return 2 * sum(state.congested for state in grafted) > len(grafted)
 
+    def drained(self, state: LinkGossip) -> None:
+        """The link takes pushes again: the last ones it missed, which were only announced, go before it has to ask.
+
+        No more than makes it full again, and then it goes on when that is gone. What it asked for meanwhile it has.
+        """
+        size = 0
+        while state.skipped and size <= FULL:
+            spread = state.skipped.popleft()
+            envelope = spread.envelope
+            if state.link.number not in spread.shown and not state.offers.get(envelope.id):
+                self._push(state, spread, messages.push_frame(spread.hops, envelope.raw))
+                size += len(envelope.raw)
+
     def push(self, spread: Spread) -> None:
         """Push an envelope that is new here to whoever wants it."""
         envelope, hops = spread.envelope, spread.hops
@@ -89,12 +105,13 @@ class Relay:
         chosen: list[LinkGossip] = []
         others: list[LinkGossip] = []
         for state in self._unshown(spread):
-            if state.congested:
-                continue
-            if not state.pushes:
+            if state.pushes and (not sparing or state.rank == 1):
+                if state.congested:
+                    state.skipped.append(spread)
+                else:
+                    chosen.append(state)
+            elif not (state.pushes or state.congested):
                 others.append(state)
-            elif not sparing or state.rank == 1:
-                chosen.append(state)
         if not (big or late):
             chosen += self.flood.choose(others, hops, len(chosen))
         if not chosen:

@@ -101,6 +101,14 @@ class Gossip:
             self.puller.link_down(state)
             self.sources.link_down()
 
+    def congestion(self, number: int, full: bool) -> None:
+        """A link's send queue is full, or has drained: while it is full nothing is pushed to it."""
+        state = self.states.get(number)
+        if state is not None:
+            state.congested = full
+            if not full:
+                self.relay.drained(state)
+
     # ------------------------------------------------------------------------------------------------- PUSH
 
     def push(self, state: LinkGossip, hops: int, raw: bytes) -> None:

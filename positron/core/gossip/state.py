@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import TYPE_CHECKING
+
 from attrs import define, field
 
 from positron.core.limits import Bucket, Limits
 from positron.core.links import Link
+
+if TYPE_CHECKING:
+    from positron.core.gossip.holdings import Spread
 
 WANT_WINDOW = 256 * 1024
 """Bytes that may be wanted of one link and not yet be here, counted at the link's mean envelope size."""
@@ -16,6 +22,7 @@ FIRST_OWED = 4
 Each answer lets it owe one more, so what it may owe doubles with each round trip, and it starts anew once nothing is
 wanted of it. A liar breaks no more promises than it kept a moment ago, and four."""
 
+MAX_SKIPPED = 16
 MAX_OFFERS = 131_072
 SERVED_TWICE = 2
 
@@ -40,6 +47,8 @@ class LinkGossip:
     lag: float = 0.05
     waste: float = 0.0
     congested: bool = False
+    skipped: deque[Spread] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
+    """The last envelopes that it would have been pushed, were it not congested."""
     mean_size: float = FIRST_MEAN
     wanted: dict[bytes, float] = field(factory=dict)
     """Ids asked of this link and not answered yet, and when."""
