@@ -17,6 +17,9 @@ KIB = 1024
 PACE = 0.8
 """Senders use this share of what receivers allow, so that jitter never makes an honest node an offender."""
 
+LINK_FULL = 256 * 1024
+"""Bytes in a link's send queue above which it is said to be full (`Congested`), and is pushed nothing."""
+
 HANDSHAKE_BURST = 3.0
 """Seconds' worth of handshakes that may come at once (docs/design.rst, Figures: 20/s with a burst of 60)."""
 

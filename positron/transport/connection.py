@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from positron.core.identity import short
+from positron.core.limits import LINK_FULL
 from positron.errors import RemoteError
 from positron.transport.frames import MAX_FRAME, FrameReader
 from positron.transport.send_queue import CONTROL, SendQueue
@@ -46,7 +47,7 @@ STALL_SECONDS = 30.0
 """How long a peer may take nothing of what waits for it."""
 CLOSE_SECONDS = 5.0
 """How long a peer may leave our close unanswered."""
-HIGH_WATER, LOW_WATER = 256 * 1024, 64 * 1024
+HIGH_WATER, LOW_WATER = LINK_FULL, 64 * 1024
 """`drained` is called when the queue falls below the low one after it was above the high one. Bytes."""
 WRITE_SIZE = 64 * 1024
 """Bytes handed to TLS at once: as much as Twisted buffers before it asks a producer to pause."""
@@ -133,9 +134,8 @@ class Connection(Protocol):
     def send(self, frame: bytes, droppable: int = CONTROL, more: bool = False) -> None:
         """Send tag and body; ValueError if it is empty or over `MAX_FRAME`. Ignored once the link is ending.
 
-        What is sent in one reactor turn is written together, or, if `more` is said to follow, at `flush`. `droppable`:
-        `ANNOUNCEMENT` (or True), `PAYLOAD`, or `CONTROL` (or False); see `send_queue` for what happens to each when the
-        peer does not keep up.
+        It is written with all else of this reactor turn, or, if `more` is said to follow, at `flush`. `droppable`:
+        `ANNOUNCEMENT` (True), `PAYLOAD` or `CONTROL` (False): what `send_queue` does when the peer does not keep up.
         """
         if not 0 < len(frame) <= MAX_FRAME:
             raise ValueError(f"a frame has 1 to {MAX_FRAME} bytes, not {len(frame)}")

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.envelope import MAX_PAYLOAD, Envelope
-from positron.core.gossip.relay import BIG, FULL, LATE_MS
+from positron.core.gossip.relay import BIG, LATE_MS
 from positron.core.gossip.state import MAX_SKIPPED
+from positron.core.limits import LINK_FULL
 from tests.core.gossip_parts import ME, WALL, Node, entries_of, sealed, sent_on
 
 LINKS = 6
@@ -113,13 +114,20 @@ class DrainTests(SynchronousTestCase):
         self.drain()
         self.assertEqual(self.pushed(), [asked.raw, missed.raw])
 
+    def test_not_who_pruned_us_meanwhile(self) -> None:
+        """Who wants no more pushes gets none."""
+        self.bring(2)
+        self.node.gossip.sources.prune(self.full, messages.Prune(0))
+        self.drain()
+        self.assertEqual(self.pushed(), [])
+
     def test_no_more_than_fills_it_again(self) -> None:
         """The rest when that is gone: nobody fills a queue for a link that stands still."""
         missed = self.bring(10, size=MAX_PAYLOAD - 100)
         self.drain()
         first = self.pushed()
         sizes = [len(raw) for raw in first]
-        self.assertTrue(sum(sizes[:-1]) <= FULL < sum(sizes), sizes)
+        self.assertTrue(sum(sizes[:-1]) <= LINK_FULL < sum(sizes), sizes)
         self.node.gossip.congestion(2, True)
         self.drain()
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[: 2 * len(first)]])

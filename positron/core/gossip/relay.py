@@ -13,6 +13,7 @@ from positron.core.events import PAYLOAD, Send
 from positron.core.gossip.flood import Flood
 from positron.core.gossip.holdings import Holdings, Spread
 from positron.core.gossip.state import LinkGossip
+from positron.core.limits import LINK_FULL
 
 CATCH_UP = 64
 """Envelopes pushed to a link that has just come up."""
@@ -20,9 +21,6 @@ CATCH_UP = 64
 BIG = 16 * 1024
 """Above this many bytes only links that ranked us first get a push, and those that grafted its author from him: near
 him there are no duplicates, and it is by the queues of who he pushes to that he is held back (`is_crowded`)."""
-
-FULL = 256 * 1024
-"""Bytes in a link's queue above which it is said to be full (`Congested`)."""
 
 LATE_MS = 20_000
 """Neither does anybody else of what was made longer ago than this (milliseconds; no honest clock is further off). It
@@ -86,8 +84,10 @@ class Relay:
 
         No more than makes it full again, and then it goes on when that is gone. What it asked for meanwhile it has.
         """
+        if not state.pushes:
+            state.skipped.clear()
         size = 0
-        while state.skipped and size <= FULL:
+        while state.skipped and size <= LINK_FULL:
             spread = state.skipped.popleft()
             envelope = spread.envelope
             if state.link.number not in spread.shown and not state.offers.get(envelope.id):
