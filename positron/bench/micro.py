@@ -268,11 +268,12 @@ class _Bench:
     def _simulate(self) -> None:
         def once() -> float:
             gc.disable()  # as the command does: it does not take its network apart, which is no event
-            begun = time.process_time()
-            outcome = simulate(Scenario(nodes=self._some(SIMULATED), duration=SIMULATED_SECONDS))
-            spent = time.process_time() - begun
-            gc.enable()
-            return spent / (outcome.events or 1)
+            try:
+                begun = time.process_time()
+                outcome = simulate(Scenario(nodes=self._some(SIMULATED), duration=SIMULATED_SECONDS))
+                return (time.process_time() - begun) / (outcome.events or 1)
+            finally:
+                gc.enable()
 
         self.raw["simulator"] = 1 / self._best(once)
 

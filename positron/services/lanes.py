@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from positron.core.envelope import MAX_ENVELOPE, MIN_ENVELOPE, Claim, Sealer
@@ -82,6 +83,8 @@ class _Daemons(ThreadPool):
 class PoolThreads:
     """Threads of a pool of its own, which is there from the first `run` to `stop`."""
 
+    _log = Logger()
+
     def __init__(self, reactor: Any, count: int) -> None:
         self.count = count
         self._reactor = reactor
@@ -94,6 +97,9 @@ class PoolThreads:
             self._pool.start()
 
         def ended(success: bool, result: Any) -> None:
+            if not success:
+                # A mistake of ours; what it left out is verified when the core comes to it.
+                self._log.failure("A lane failed", result)
             self._reactor.callFromThread(done, result if success else [])
 
         self._pool.callInThreadWithCallback(ended, work)

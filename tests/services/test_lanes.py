@@ -207,7 +207,8 @@ class Calls:
 
 class PoolThreadsTests(SynchronousTestCase):
     def test_run(self):
-        """Work is done in another thread, its result is for the reactor's; after `stop` there is no thread."""
+        """Work is done in another thread, its result is for the reactor's, and a failure is logged; after `stop` there
+        is no thread."""
         reactor = Calls()
         threads = PoolThreads(reactor, 2)
         before = threading.active_count()
@@ -220,6 +221,7 @@ class PoolThreadsTests(SynchronousTestCase):
         self.assertIsNot(worker, threading.current_thread())
         self.assertTrue(worker.daemon)
         self.assertCountEqual(reactor.calls, [(ran.append, ["found"]), (ran.append, [])])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_again(self):
         """After `stop` it can be used again; `stop` without anything before is nothing."""
