@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +19,7 @@ from positron.core.gossip.holdings import (
 )
 from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry, StateKept, StubKept
 from positron.core.sync import Index
-from tests.core.gossip_parts import ALICE, BOB, CAROL, WALL, Cheap, context_of, sealed, taken
+from tests.core.gossip_parts import ALICE, BOB, CAROL, WALL, Cheap, Node, context_of, sealed, taken
 
 
 class Case(SynchronousTestCase):
@@ -81,11 +82,22 @@ class KeepTests(Case):
         """12 MiB of recent envelopes; the oldest leave first, and the store holds them."""
         size = 60_000
         kept = [self.keep(seq, size=size) for seq in range(1, RECENT_BYTES // size + 20)]
-        total = sum(len(spread.envelope.raw) for spread in self.holdings.recent.values())
+        total = sum(len(recent.envelope.raw) for recent in self.holdings.recent.values())
         self.assertTrue(RECENT_BYTES - 2 * size < total <= RECENT_BYTES, total)
         self.assertNotIn(kept[0].id, self.holdings.recent)
         self.assertIn(kept[-1].id, self.holdings.recent)
         self.assertTrue(self.holdings.is_held(kept[0].id))
+
+    def test_memory_of_a_flood(self) -> None:
+        """What left the recent ones is in memory no more, though its sources and announcements are looked at later."""
+        node = Node()
+        links = [node.link(number) for number in range(1, 10)]
+        before = _envelopes()
+        size = 60_000
+        for seq in range(1, 2 * RECENT_BYTES // size):
+            node.gossip.push(links[0], 0, sealed(node.context, seq=seq, size=size).raw)
+            node.context.actions.clear()
+        self.assertEqual(_envelopes() - before, len(node.gossip.holdings.recent))
 
     def test_sealed_ones_are_carried(self) -> None:
         """A DIRECT is known and in memory for seconds; never in the index, never in the store."""
@@ -337,3 +349,9 @@ class QuotaTests(Case):
         self.assertTrue(self.holdings.envelopes > 0.9 * MAX_ENVELOPES)
         self.assertTrue(all(self.holdings.known[envelope.id].size for envelope in heavy))
         self.assertTrue(self.holdings.is_held(light.id))
+
+
+def _envelopes() -> int:
+    """How many are in memory."""
+    gc.collect()
+    return sum(type(each) is Envelope for each in gc.get_objects())

@@ -39,7 +39,7 @@ class Announcer:
     def announce(self, spread: Spread) -> None:
         """A new envelope is held: tell every link that has not shown it, each at its speed."""
         shown, told = spread.shown, spread.told
-        envelope_id = spread.envelope.id
+        envelope_id = spread.id
         frame = b""
         others: list[int] = []
         for number, state in self._states.items():
@@ -88,8 +88,8 @@ class Announcer:
         for spread in spreads:
             if number not in spread.shown and number not in spread.told:
                 spread.told.add(number)
-                state.offer(spread.envelope.id)
-                fresh.append(spread.envelope.id)
+                state.offer(spread.id)
+                fresh.append(spread.id)
         for start in range(0, len(fresh), messages.MAX_IDS):
             frame = _frame_of(fresh[start : start + messages.MAX_IDS])
             self._context.actions.append(Send(number, frame, ANNOUNCEMENT))

@@ -64,13 +64,24 @@ class Index(Protocol):
 
 @define(eq=False)
 class Spread:
-    """How one envelope of the last seconds is spreading. `shown`: links that showed it; `told`: that we told."""
+    """How an envelope is spreading. `shown`: links that showed it; `told`: that we told.
 
-    envelope: Envelope
-    hops: int
+    Whoever looks at it seconds later keeps this alone: in a flood the envelopes of three seconds are tens of MiB.
+    """
+
+    id: bytes
     first: float
     shown: set[int] = field(factory=set)
     told: set[int] = field(factory=set)
+
+
+@define(eq=False)
+class Recent:
+    """An envelope of the last seconds, in memory."""
+
+    envelope: Envelope
+    hops: int
+    spread: Spread
 
 
 @define(eq=False)
@@ -88,7 +99,7 @@ class Holdings:
         self._context = context
         self._index = index
         self.known: dict[bytes, IndexEntry] = {}
-        self.recent: dict[bytes, Spread] = {}
+        self.recent: dict[bytes, Recent] = {}
         self.storing = True
         self.bytes = 0
         self.envelopes = 0
@@ -137,8 +148,8 @@ class Holdings:
 
     def overlapping(self, envelope: Envelope) -> Envelope | None:
         """An accepted envelope in memory that claims numbers of this one, other than itself."""
-        for spread in self.recent.values():
-            other = spread.envelope
+        for recent in self.recent.values():
+            other = recent.envelope
             if (
                 other.author == envelope.author
                 and other.epoch == envelope.epoch
@@ -153,9 +164,9 @@ class Holdings:
 
     # ---------------------------------------------------------------------------------------------- keeping
 
-    def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Spread:
+    def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Recent:
         """Hold an accepted BROADCAST: in memory for 10 s, in the store (or as a stub) for the retention."""
-        spread = self._remember_recent(envelope, hops)
+        recent = self._remember_recent(envelope, hops)
         if envelope.id in self.known:
             self._forget(envelope.id)
         stored = len(envelope.raw) if self.storing else 0
@@ -169,9 +180,9 @@ class Holdings:
         else:
             self._context.remember(StubKept(envelope.id, envelope.created_ms, envelope.expires_ms), mark)
         self._prune()
-        return spread
+        return recent
 
-    def carry(self, envelope: Envelope, hops: int) -> Spread:
+    def carry(self, envelope: Envelope, hops: int) -> Recent:
         """Hold a DIRECT or a RECEIPT in memory only, to relay it: never announced, never reconciled."""
         self.see(envelope.id)
         return self._remember_recent(envelope, hops)
@@ -241,22 +252,22 @@ class Holdings:
             envelope.recipient,
         )
 
-    def _remember_recent(self, envelope: Envelope, hops: int) -> Spread:
-        spread = Spread(envelope, hops, self._context.now)
-        self.recent[envelope.id] = spread
+    def _remember_recent(self, envelope: Envelope, hops: int) -> Recent:
+        recent = Recent(envelope, hops, Spread(envelope.id, self._context.now))
+        self.recent[envelope.id] = recent
         self._recent_bytes += len(envelope.raw)
         if self._recent_bytes > RECENT_BYTES:
             self._trim_recent()
-        return spread
+        return recent
 
     def _trim_recent(self) -> None:
         edge = self._context.now - RECENT_SECONDS
         while self.recent:
-            envelope_id, spread = next(iter(self.recent.items()))
-            if spread.first > edge and self._recent_bytes <= RECENT_BYTES:
+            envelope_id, recent = next(iter(self.recent.items()))
+            if recent.spread.first > edge and self._recent_bytes <= RECENT_BYTES:
                 break
             del self.recent[envelope_id]
-            self._recent_bytes -= len(spread.envelope.raw)
+            self._recent_bytes -= len(recent.envelope.raw)
 
     def _ends(self, entry: IndexEntry) -> int:
         return min(entry.expires_ms, entry.created_ms + self._retention_ms)

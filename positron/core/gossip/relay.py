@@ -11,7 +11,7 @@ from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Envelope
 from positron.core.events import PAYLOAD, Send
 from positron.core.gossip.flood import Flood
-from positron.core.gossip.holdings import Holdings, Spread
+from positron.core.gossip.holdings import Holdings, Recent, Spread
 from positron.core.gossip.state import LinkGossip
 from positron.core.limits import LINK_FULL
 
@@ -42,14 +42,16 @@ class Relay:
         Else what was published in between would come to it by anti-entropy alone, and be history to a node that is
         new. More than `CATCH_UP` is left to that all the same.
         """
-        fresh = [spread for spread in self._holdings.recent.values() if spread.first >= state.link.since]
-        for spread in fresh[-CATCH_UP:]:
-            if spread.envelope.kind == BROADCAST and spread.hops < spread.envelope.ttl:
-                self._push(state, spread, messages.push_frame(spread.hops, spread.envelope.raw))
+        fresh = [
+            recent for recent in self._holdings.recent.values() if recent.spread.first >= state.link.since
+        ]
+        for recent in fresh[-CATCH_UP:]:
+            if recent.envelope.kind == BROADCAST and recent.hops < recent.envelope.ttl:
+                self._push(state, recent.spread, messages.push_frame(recent.hops, recent.envelope.raw))
 
     def flood_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> None:
         """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl."""
-        spread = self._holdings.carry(envelope, hops)
+        spread = self._holdings.carry(envelope, hops).spread
         if state is not None:
             spread.shown.add(state.link.number)
         if hops >= envelope.ttl:
@@ -67,7 +69,7 @@ class Relay:
         if state is None:
             self.flood_sealed(envelope, 0, None)
         else:
-            self._push(state, self._holdings.carry(envelope, 0), messages.push_frame(0, envelope.raw))
+            self._push(state, self._holdings.carry(envelope, 0).spread, messages.push_frame(0, envelope.raw))
 
     def _may_relay(self, state: LinkGossip, envelope: Envelope) -> bool:
         """Whether the link that brought a sealed envelope has budget left to have it relayed."""
@@ -88,15 +90,15 @@ class Relay:
             state.skipped.clear()
         size = 0
         while state.skipped and size <= LINK_FULL:
-            spread = state.skipped.popleft()
-            envelope = spread.envelope
-            if state.link.number not in spread.shown and not state.offers.get(envelope.id):
-                self._push(state, spread, messages.push_frame(spread.hops, envelope.raw))
+            recent = state.skipped.popleft()
+            envelope = recent.envelope
+            if state.link.number not in recent.spread.shown and not state.offers.get(envelope.id):
+                self._push(state, recent.spread, messages.push_frame(recent.hops, envelope.raw))
                 size += len(envelope.raw)
 
-    def push(self, spread: Spread) -> None:
+    def push(self, recent: Recent) -> None:
         """Push an envelope that is new here to whoever wants it."""
-        envelope, hops = spread.envelope, spread.hops
+        envelope, hops, spread = recent.envelope, recent.hops, recent.spread
         if hops >= envelope.ttl:
             return
         big = len(envelope.raw) > BIG
@@ -107,7 +109,7 @@ class Relay:
         for state in self._unshown(spread):
             if state.pushes and (not sparing or state.rank == 1):
                 if state.congested:
-                    state.skipped.append(spread)
+                    state.skipped.append(recent)
                 else:
                     chosen.append(state)
             elif not (state.pushes or state.congested):
@@ -128,5 +130,5 @@ class Relay:
     def _push(self, state: LinkGossip, spread: Spread, frame: bytes) -> None:
         spread.told.add(state.link.number)
         state.link.messages_out += 1
-        state.offer(spread.envelope.id)
+        state.offer(spread.id)
         self._context.actions.append(Send(state.link.number, frame, PAYLOAD))

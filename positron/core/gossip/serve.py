@@ -43,10 +43,10 @@ class Server:
             if not state.may_serve(envelope_id) or not self._holdings.is_held(envelope_id):
                 missing.append(envelope_id)
                 continue
-            spread = self._holdings.recent.get(envelope_id)
-            if spread is not None:
-                spread.told.add(number)
-                self._push(state, spread.hops, spread.envelope.raw)
+            recent = self._holdings.recent.get(envelope_id)
+            if recent is not None:
+                recent.spread.told.add(number)
+                self._push(state, recent.hops, recent.envelope.raw)
                 continue
             waiting = self._waiting.setdefault(number, deque())
             if len(waiting) >= MAX_WAITING:

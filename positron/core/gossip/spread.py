@@ -151,7 +151,8 @@ class Gossip:
         by_sync = arrival.asked and arrival.first is None
         context.count("received", envelope.count)
         state.link.last_useful = context.now
-        spread = self.holdings.keep(envelope, hops, topics_of(entries))
+        recent = self.holdings.keep(envelope, hops, topics_of(entries))
+        spread = recent.spread
         spread.shown.add(state.link.number)
         if arrival.first is not None:
             self._evidence_before(spread, state, arrival, arrival.first)
@@ -160,7 +161,7 @@ class Gossip:
         self._sequences.accept(envelope, entries, hops, state.link.node_id, live=not by_sync)
         self._useful(state.link, envelope)
         if not by_sync:
-            self.relay.push(spread)
+            self.relay.push(recent)
         self.announcer.announce(spread)
 
     def _evidence_before(self, spread: Spread, state: LinkGossip, arrival: Arrival, first: float) -> None:
@@ -199,10 +200,10 @@ class Gossip:
 
     def originate(self, envelope: Envelope, entries: list[Entry], mark: int) -> None:
         """Spread an envelope of our own, already sealed."""
-        spread = self.holdings.keep(envelope, 0, topics_of(entries), mark)
+        recent = self.holdings.keep(envelope, 0, topics_of(entries), mark)
         self._sequences.accept(envelope, entries, 0, self._context.me.node_id, live=True)
-        self.relay.push(spread)
-        self.announcer.announce(spread)
+        self.relay.push(recent)
+        self.announcer.announce(recent.spread)
 
     # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
 
@@ -230,9 +231,10 @@ class Gossip:
 
     def _shown(self, state: LinkGossip, envelope_id: bytes) -> bool:
         """The link has this one. Whether it is of the last seconds."""
-        spread = self.holdings.recent.get(envelope_id)
-        if spread is None:
+        recent = self.holdings.recent.get(envelope_id)
+        if recent is None:
             return False
+        spread = recent.spread
         if state.link.number not in spread.shown:
             spread.shown.add(state.link.number)
             self.sources.showed(state, self._context.now - spread.first)

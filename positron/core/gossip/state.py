@@ -11,7 +11,7 @@ from positron.core.limits import Bucket, Limits
 from positron.core.links import Link
 
 if TYPE_CHECKING:
-    from positron.core.gossip.holdings import Spread
+    from positron.core.gossip.holdings import Recent
 
 WANT_WINDOW = 256 * 1024
 """Bytes that may be wanted of one link and not yet be here, counted at the link's mean envelope size."""
@@ -47,7 +47,7 @@ class LinkGossip:
     lag: float = 0.05
     waste: float = 0.0
     congested: bool = False
-    skipped: deque[Spread] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
+    skipped: deque[Recent] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
     """The last envelopes that it would have been pushed, were it not congested."""
     mean_size: float = FIRST_MEAN
     wanted: dict[bytes, float] = field(factory=dict)
