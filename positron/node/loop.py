@@ -1,8 +1,8 @@
 """The one place where the core meets the world: handle, perform, re-arm.
 
 Rules: actions are performed in the order given; an event that performing them causes waits until they are done, and
-`performed` is called when nothing waits any more. There is one delayed call, for the core's one deadline, and none once
-the loop has ended.
+`performed` is called when nothing waits any more. There is one delayed call for the core's one deadline, or two where
+it came nearer, and none once the loop has ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
@@ -25,6 +26,22 @@ WALL_MOVED = 0.05
 """Seconds by which the wall clock may move against `now` before the core is told."""
 GRAIN = 1e-6
 """An alarm is set this much late, so that no rounding of clocks makes it ring before its time."""
+
+
+@define(eq=False)
+class _Alarm:
+    """A delayed call, or none, and the deadline that it is for."""
+
+    at: float = float("inf")
+    call: IDelayedCall | None = None
+
+    def silence(self) -> None:
+        """Have none."""
+        if self.call is not None:
+            self.call.cancel()
+        self.call = None
+        self.at = float("inf")
+
 
 Performers = Mapping[type[Any], Callable[[Any], None]]
 
@@ -45,8 +62,8 @@ class Loop:
         self._waits: list[Deferred[None]] = []
         self._offset = 0.0
         self._now = 0.0
-        self._alarm: IDelayedCall | None = None
-        self._alarm_at = float("inf")
+        self._alarm = _Alarm()
+        self._sooner = _Alarm()
 
     def begin(self, swarm: Swarm, offset: float) -> None:
         """Drive `swarm` from now on; `offset` is how far the wall clock was ahead of `now` at its birth."""
@@ -90,7 +107,7 @@ class Loop:
             return 0
         self._now = self._clocks.now()
         seq = swarm.publish(entry, self._now)
-        if swarm.deadline < self._alarm_at:
+        if swarm.deadline < self._sooner.at and swarm.deadline < self._alarm.at:
             self._arm()
         return seq
 
@@ -104,8 +121,8 @@ class Loop:
 
     def _take(self, swarm: Swarm, event: Event) -> None:
         now = self._now = self._clocks.now()
-        if now - self._alarm_at > LATE:
-            late = now - self._alarm_at
+        late = now - min(self._alarm.at, self._sooner.at)
+        if late > LATE:
             self._silence()
             self._perform(swarm.handle(LoopLate(late), now))
         offset = self._clocks.wall() - now
@@ -122,32 +139,40 @@ class Loop:
             performers[type(action)](action)
 
     def _arm(self) -> None:
-        """Have one call at the deadline or before it. Most deadlines move away, and the call is let ring early."""
-        if self._swarm is None or (self._alarm is not None and self._alarm_at <= self._now):
+        """Have a call at the deadline or before it. Most deadlines move away, and the call is let ring early.
+
+        A deadline that comes nearer has a call of its own. What is published is due at once, and then it is the old
+        deadline again: to move one call would be to set it twice for each publication.
+        """
+        if self._swarm is None:
             return
         deadline = self._swarm.deadline
-        if self._alarm is not None:
-            if self._alarm_at <= deadline:
+        by = max(deadline, self._now)
+        alarm = self._alarm
+        if alarm.call is not None:
+            if alarm.at <= by:
                 return
-            self._silence()
+            alarm = self._sooner
+            if alarm.call is not None:
+                if alarm.at <= by:
+                    return
+                alarm.silence()
         if deadline < float("inf"):
-            wait = deadline - self._clocks.now()
-            self._alarm = self._reactor.callLater(wait + GRAIN if wait > 0 else 0, self._ring)
-            self._alarm_at = deadline
+            wait = deadline - self._clocks.now() if deadline > self._now else 0
+            alarm.call = self._reactor.callLater(wait + GRAIN if wait > 0 else 0, self._ring, alarm)
+            alarm.at = deadline
 
     def _silence(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = None
-        self._alarm_at = float("inf")
+        self._alarm.silence()
+        self._sooner.silence()
 
-    def _ring(self) -> None:
-        self._alarm = None
+    def _ring(self, alarm: _Alarm) -> None:
+        alarm.call = None
         now = self._clocks.now()
-        if self._swarm is not None and now < self._swarm.deadline and now - self._alarm_at <= LATE:
-            self._alarm_at = float("inf")
+        if self._swarm is not None and now < self._swarm.deadline and now - alarm.at <= LATE:
+            alarm.at = float("inf")
             self._arm()
             return
         self.step(Tick())
-        if self._alarm is None:
-            self._alarm_at = float("inf")
+        if alarm.call is None:
+            alarm.at = float("inf")

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from positron.core import events
 from positron.core.events import LoopLate, Resume, Send, Tick, WallClock
 from positron.node.clocks import Clocks
-from positron.node.loop import Loop
+from positron.node.loop import GRAIN, Loop
 from positron.testing import MemoryNetwork
 
 
@@ -103,16 +103,20 @@ class LoopTests(SynchronousTestCase):
         self.loop.step(events.Leave())
         self.successResultOf(waits[0])
 
-    def test_one_alarm(self):
-        """There is one delayed call, at the deadline, however it moves."""
-        for deadline in (5.0, 3.0, 4.0):
+    def test_two_alarms(self):
+        """There are two delayed calls at most, the first at the deadline or before it, however it moves."""
+        for deadline in (5.0, 3.0, 4.0, 2.0, 3.5):
             self.core.deadline = deadline
             self.loop.step(events.Leave())
-            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            calls = sorted(call.getTime() for call in self.clock.getDelayedCalls())
+            self.assertLessEqual(len(calls), 2)
+            self.assertLessEqual(calls[0], deadline + GRAIN)
         self.core.heard.clear()
-        self.clock.advance(3.1)
+        self.clock.advance(2.1)
         self.assertEqual(self.events(), [])
-        self.clock.advance(1.0)
+        self.clock.advance(1.5)
+        self.assertEqual(self.events(), [Tick()])
+        self.clock.advance(1.5)
         self.assertEqual(self.events(), [Tick()])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -161,10 +165,33 @@ class LoopTests(SynchronousTestCase):
         self.core.number = 7
         self.assertEqual(self.loop.publish(("t", b"x")), 7)
         self.assertEqual(self.core.published, [(("t", b"x"), 1.0)])
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.core.heard.clear()
         self.clock.advance(0.001)
         self.assertEqual(self.events(), [Tick()])
+
+    def test_publish_moves_no_alarm(self):
+        """What was due before is due at its time all the same, and has the call that it had."""
+        self.core.deadline = 9.0
+        self.loop.step(events.Leave())
+        (call,) = self.clock.getDelayedCalls()
+        self.loop.publish(("t", b"x"))
+        self.clock.advance(0.001)
+        self.core.deadline = 9.0
+        self.loop.step(events.Leave())
+        self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.core.heard.clear()
+        self.clock.advance(9.0)
+        self.assertEqual(self.events(), [Tick()])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_late_after_publishing(self):
+        """It is the turn that a publication asked for that is late."""
+        self.core.deadline = 9.0
+        self.loop.step(events.Leave())
+        self.loop.publish(("t", b"x"))
+        self.core.heard.clear()
+        self.clock.advance(5.0)
+        self.assertEqual([type(event) for event in self.events()], [LoopLate, Tick])
 
     def test_publish_while_an_action_is_performed(self):
         """The core is asked at once; but not before an event that came earlier, nor after the end."""
