@@ -7,9 +7,9 @@ records that bring nothing: key updates are answered without bound by OpenSSL 3 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITransport, IWriteDescriptor
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from positron.transport.connection import Connection, ConnectionFactory
@@ -22,13 +22,31 @@ CONTENT_WORTH = 8
 
 
 class Channel(TLSMemoryBIOProtocol):
-    """TLS around one `Connection`. Unlike Twisted's default it does not gather writes: a `Connection` has."""
+    """TLS around one `Connection`. Unlike Twisted's default it does not gather writes: a `Connection` has.
 
+    For the same reason what is written goes to the socket at once, as far as it takes it. Else the reactor would first
+    have to find it writable, in a turn of its own.
+    """
+
+    wrappedProtocol: Connection
     _hollow = 0
+    _raw: Any = None
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Begin TLS on a connected transport."""
+        self._raw = transport if IWriteDescriptor.providedBy(transport) else None
+        super().makeConnection(transport)
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send. An error of the socket is left to the reactor, which sees it, too."""
+        super().write(data)
+        raw = self._raw
+        if raw is not None and raw.connected and not (raw.disconnecting or raw.producerPaused):
+            raw.doWrite()
 
     def dataReceived(self, bytes: bytes) -> None:
         """Bytes from the socket. Ends the link when too many of them in a row brought too little."""
-        connection = cast(Connection, self.wrappedProtocol)
+        connection = self.wrappedProtocol
         before = connection.bytes_in
         super().dataReceived(bytes)
         connection.read_ended()

@@ -31,4 +31,4 @@ def dial(
 
 
 def _connection_of(channel: IProtocol) -> Connection:
-    return cast(Connection, cast(Channel, channel).wrappedProtocol)
+    return cast(Channel, channel).wrappedProtocol

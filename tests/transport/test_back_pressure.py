@@ -42,6 +42,54 @@ class HollowTLSTests(SynchronousTestCase):
         self.assertEqual((len(pair.server.frames), pair.server.reasons("lost")), (4000, []))
 
 
+class AtOnceTests(SynchronousTestCase):
+    def test_written_at_once(self):
+        """What is flushed is in the socket then, and the reactor need not look whether it is writable."""
+        pair = Pair().establish()
+        before = len(pair.far.inbox)
+        pair.client.connection.send(b"\x01" * 100, more=True)
+        pair.client.connection.flush()
+        self.assertGreater(len(pair.far.inbox), before + 100)
+        self.assertNotIn(pair.near, pair.wires.writers)
+
+    def test_a_full_socket(self):
+        """What the socket does not take at once waits for the reactor, and nothing overtakes it."""
+        pair = Pair().establish()
+        pair.near.capacity = len(pair.far.inbox) + 50
+        frames = [bytes([n]) * 100 for n in range(1, 6)]
+        for frame in frames:
+            pair.client.connection.send(frame, more=True)
+            pair.client.connection.flush()
+        self.assertIn(pair.near, pair.wires.writers)
+        pair.near.capacity = 256 * 1024
+        pair.settle()
+        self.assertEqual(pair.server.frames, frames)
+
+    def test_a_broken_socket(self):
+        """It is the reactor that says so, after the call that wrote."""
+        pair = Pair().establish()
+        pair.server.connection.hang_up("bye", abort=True)
+        pair.wires.clock.advance(0)
+        pair.client.connection.send(b"\x01", more=True)
+        pair.client.connection.flush()
+        self.assertEqual(pair.client.reasons("lost"), [])
+        pair.settle()
+        self.assertEqual(pair.client.reasons("lost"), ["connection lost"])
+
+    def test_a_closing_socket(self):
+        """What is written while the reactor is about to close it does not keep it open."""
+        pair = Pair().establish()
+        pair.server.connection.hang_up("bye")
+        while not pair.near.disconnecting:
+            pair.far.turn()
+            pair.near.doRead()
+        pair.client.connection.send(b"\x01", more=True)
+        pair.client.connection.flush()
+        pair.settle()
+        self.assertEqual(pair.client.reasons("lost"), ["closed by peer"])
+        self.assertEqual(pair.wires.leftovers(), ([], []))
+
+
 class BackPressureTests(SynchronousTestCase):
     def test_pause_holds_frames(self):
         """No frame is passed up while paused, none is lost, and they come in order after `resume`."""
