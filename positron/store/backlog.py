@@ -64,6 +64,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        self._size = 0
         self.rows = 0
         self.last = 0
 
@@ -77,7 +78,9 @@ class Backlog:
         """Queue a record."""
         self.last += 1
         self._entries.append(Entry(self.last, record, mark))
-        self.rows += rows_of(record)
+        rows, size = cost_of(record)
+        self.rows += rows
+        self._size += size
 
     def take(self, room: float = MAX_BYTES) -> Batch:
         """The next batch, in order: up to 500 rows, 4 MiB and `room` bytes, but at least one record.
@@ -85,21 +88,33 @@ class Backlog:
         What a later one replaces is left out. The backlog must not be empty.
         """
         most = min(room, MAX_BYTES)
+        if self.rows <= MAX_ROWS and self._size <= most:
+            taken, rows, size = list(self._entries), self.rows, self._size
+            self._entries.clear()
+        else:
+            taken, rows, size = self._cut(most)
+        self.rows -= rows
+        self._size -= size
+        mark, bans = 0, False
+        for entry in taken:
+            if entry.mark > mark:
+                mark = entry.mark
+            record = entry.record
+            bans = bans or (type(record) is TrustKept and record.banned_until > 0)
+        return Batch(newest(taken), taken[-1].number, mark, size, mark > 0 or bans, bool(self._entries))
+
+    def _cut(self, most: float) -> tuple[list[Entry], int, int]:
+        """The first records, up to 500 rows and `most` bytes but at least one; with their rows and bytes."""
         taken: list[Entry] = []
-        rows = size = mark = 0
-        durable = False
+        rows = size = 0
         while self._entries:
-            entry = self._entries[0]
-            more_rows, more_bytes = rows_of(entry.record), size_of(entry.record)
+            more_rows, more_bytes = cost_of(self._entries[0].record)
             if taken and (rows + more_rows > MAX_ROWS or size + more_bytes > most):
                 break
             taken.append(self._entries.popleft())
             rows += more_rows
             size += more_bytes
-            mark = max(mark, entry.mark)
-            durable = durable or entry.mark > 0 or _is_ban(entry.record)
-        self.rows -= rows
-        return Batch(newest(taken), taken[-1].number, mark, size, durable, bool(self._entries))
+        return taken, rows, size
 
     def put_back(self, batch: Batch) -> None:
         """A batch that was not written waits again, before all others; see `compact`."""
@@ -115,23 +130,20 @@ class Backlog:
         """Keep only what may wait for a disk that refuses: the newest of each key, no envelope, no stub, no mark."""
         kept = newest(Entry(number, for_a_full_disk(record), 0) for number, record, _ in self._entries)
         self._entries = deque(kept[-MAX_WAITING:])
-        self.rows = sum(rows_of(entry.record) for entry in self._entries)
+        costs = [cost_of(entry.record) for entry in self._entries]
+        self.rows, self._size = (sum(column) for column in zip((0, 0), *costs, strict=True))
 
 
-def rows_of(record: Record) -> int:
-    """About how many rows writing this record touches; an envelope and its first topic count as one."""
+def cost_of(record: Record) -> tuple[int, int]:
+    """About how many rows writing this record touches (an envelope and its first topic are one), and its bytes."""
     if type(record) is EnvelopeKept:
-        return len(record.topics) or 1
+        size = len(record.raw) + ROW_BYTES
+        for topic in record.topics:
+            size += len(topic) + 16
+        return len(record.topics) or 1, size
     if type(record) is EnvelopesDropped:
-        return max(1, len(record.ids))
-    return 1
-
-
-def size_of(record: Record) -> int:
-    """About how many bytes it takes on disk."""
-    if type(record) is EnvelopeKept:
-        return len(record.raw) + ROW_BYTES + sum([len(topic) + 16 for topic in record.topics])
-    return 0 if type(record) is EnvelopesDropped else ROW_BYTES
+        return max(1, len(record.ids)), 0
+    return 1, ROW_BYTES
 
 
 def for_a_full_disk(record: Record) -> Record:
@@ -148,7 +160,7 @@ def newest(entries: Iterable[Entry]) -> list[Entry]:
     """The entries without those that a later one of the same key replaces. Order is kept."""
     kept: dict[Hashable, Entry] = {}
     for entry in entries:
-        key = _key(entry)
+        key = entry.number if type(entry.record) is EnvelopeKept else _key(entry)
         kept.pop(key, None)
         kept[key] = entry
     return list(kept.values())
@@ -156,8 +168,6 @@ def newest(entries: Iterable[Entry]) -> list[Entry]:
 
 def _key(entry: Entry) -> Hashable:
     match entry.record:
-        case EnvelopeKept():
-            return entry.number
         case SequencesKept() as record:
             return "sequences", record.author, record.kind, record.recipient, record.epoch
         case SequencesDropped() as record:
@@ -169,7 +179,3 @@ def _key(entry: Entry) -> Hashable:
         case StateKept() as record:
             return "state", record.key
     return entry.number
-
-
-def _is_ban(record: Record) -> bool:
-    return type(record) is TrustKept and record.banned_until > 0

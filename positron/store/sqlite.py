@@ -151,12 +151,12 @@ class SQLiteStore:
         """See `Store`."""
         if not self._accepts:
             return
-        if not self._is_storing():
+        if self._full or self._refused:
             record, mark = for_a_full_disk(record), 0
         self._backlog.add(record, mark)
         if self._refused:
             self._backlog.bound()
-        else:
+        elif self._write_call is None or self._backlog.rows >= MAX_ROWS:
             self._arrange(self._backlog.rows >= MAX_ROWS)
 
     def flush(self) -> Deferred[None]:
