@@ -126,8 +126,8 @@ class Publisher:
         now = self._context.now
         if self._patience and self._sealed_last >= MANY and now - self._sealed_at[-1] < WAIT:
             return FLOOD_WAIT
-        lately = [at for at in self._sealed_at if now - at < LATELY]
-        return WAIT if len(lately) > FEW else 0.0
+        sealed = self._sealed_at
+        return WAIT if len(sealed) > FEW and now - sealed[0] < LATELY else 0.0
 
     def tick(self) -> None:
         """Seal what is due."""

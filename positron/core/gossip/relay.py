@@ -78,8 +78,12 @@ class Relay:
 
     def is_crowded(self) -> bool:
         """Whether more than half of the links that grafted us are too full to push to: publishing waits then."""
-        grafted = [state for state in self._states.values() if state.pushes]
-        return 2 * sum(state.congested for state in grafted) > len(grafted)
+        grafted = crowded = 0
+        for state in self._states.values():
+            if state.pushes:
+                grafted += 1
+                crowded += state.congested
+        return 2 * crowded > grafted
 
     def drained(self, state: LinkGossip) -> None:
         """The link takes pushes again: the last ones it missed, which were only announced, go before it has to ask.
