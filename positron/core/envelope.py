@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
@@ -214,3 +214,24 @@ def decode_entries(envelope: Envelope) -> list[Entry]:
     except (TypeError, ValueError) as error:
         raise EnvelopeError("malformed", "entry") from error
     return list(entries)
+
+
+class Undecoded(Sequence[Entry]):
+    """The messages of a BROADCAST that `decode_entries` took before, decoded each time they are looked at.
+
+    Decoded they take one and a half times the envelope's bytes more, so what has to wait does not wait like that.
+    """
+
+    __slots__ = ("_envelope",)
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+
+    def __len__(self) -> int:
+        return self._envelope.count
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(decode_entries(self._envelope))
+
+    def __getitem__(self, index: Any) -> Any:
+        return decode_entries(self._envelope)[index]

@@ -10,6 +10,7 @@ Wall clock times are Unix seconds, or whole milliseconds where the name ends in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from attrs import define
@@ -283,7 +284,7 @@ class Deliver:
     created_ms: int
     received: float
     hops: int
-    entries: list[Entry]
+    entries: Sequence[Entry]
     late: bool = False
     history: bool = False
     direct: bool = False

@@ -11,12 +11,13 @@ told as `Recovered`.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from operator import itemgetter
 
 from attrs import Factory, define, field
 
 from positron.core.context import Context
-from positron.core.envelope import BROADCAST, Entry, Envelope
+from positron.core.envelope import BROADCAST, Entry, Envelope, Undecoded
 from positron.core.events import Deliver
 from positron.core.identity import to_text
 from positron.core.limits import Bucket
@@ -60,7 +61,6 @@ def insert(intervals: Intervals, low: int, high: int) -> None:
 @define
 class _Held:
     envelope: Envelope
-    entries: list[Entry]
     hops: int
     since: float
 
@@ -216,7 +216,7 @@ class Sequences:
                 )
             )
         else:
-            self._hold(stream, author, epoch, _Held(envelope, entries, hops, self._context.now))
+            self._hold(stream, author, epoch, _Held(envelope, hops, self._context.now))
 
     def _hold(self, stream: Stream, author: _Author, epoch: _Epoch, held: _Held) -> None:
         size = len(held.envelope.raw)
@@ -242,7 +242,7 @@ class Sequences:
                 author.held_count -= 1
                 author.held_bytes -= size
                 self._held_bytes -= size
-                self._deliver(held.envelope, held.entries, held.hops)
+                self._deliver(held.envelope, Undecoded(held.envelope), held.hops)
                 epoch.next = held.envelope.last_seq + 1
             elif epoch.next <= epoch.history_end and overlaps(epoch.seen, epoch.next, epoch.next):
                 end = next(last for _, last in epoch.seen if last >= epoch.next)
@@ -269,7 +269,7 @@ class Sequences:
     def _deliver(
         self,
         envelope: Envelope,
-        entries: list[Entry],
+        entries: Sequence[Entry],
         hops: int,
         *,
         late: bool = False,

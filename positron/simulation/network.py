@@ -265,11 +265,12 @@ class PositronNetwork:
     # ---------------------------------------------------------------------------------------------- what came of it
 
     def _heard(self, node: WorldNode, delivery: events.Deliver) -> None:
-        for offset, (topic, payload) in enumerate(delivery.entries):
+        delivery.entries = entries = list(delivery.entries)
+        for offset, (topic, payload) in enumerate(entries):
             shared = self._payloads.get(payload)
             if shared is None:
                 continue  # nobody said that: the checker will say so
-            delivery.entries[offset] = (topic, shared)
+            entries[offset] = (topic, shared)
             if delivery.author != node.node_id:
                 index = node.number - 1
                 self.deliveries.append(Delivery(self._message_of[shared], index, self.now, delivery.hops))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core.context import Context
-from positron.core.envelope import DIRECT, Envelope
+from positron.core.envelope import DIRECT, Envelope, decode_entries
 from positron.core.events import Deliver
 from positron.core.identity import to_text
 from positron.core.limits import Rate
@@ -125,6 +126,18 @@ class OrderTests(Case):
             taken(self.context, Deliver),
             [Deliver(ALICE.node_id, OWED, 1, (WALL + 2) * 1000, WALL + 5.0, 4, [("t", b"1"), ("t", b"2")])],
         )
+
+    def test_what_is_held_takes_its_bytes_alone(self) -> None:
+        """Nothing of what was decoded is kept until its turn comes; then it is as it was."""
+        envelope = sealed(self.context, A, 3, 2, size=300)
+        entries = decode_entries(envelope)
+        references = sys.getrefcount(entries), sys.getrefcount(entries[0])
+        self.sequences.accept(envelope, entries, 1, P, live=True)
+        self.assertEqual((sys.getrefcount(entries), sys.getrefcount(entries[0])), references)
+        self.come(1, 2)
+        *_, late = chosen(self.context.actions, Deliver)
+        self.assertEqual((late.seq, len(late.entries), list(late.entries)), (3, 2, entries))
+        self.assertEqual(late.entries[1], entries[1])
 
     def test_early_is_held(self) -> None:
         """What comes early waits for what is missing, and then all goes on in order, without a word of a gap."""
