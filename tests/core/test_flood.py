@@ -51,6 +51,18 @@ class FloodTests(SynchronousTestCase):
         self.assertEqual(self.chosen(2), [])
         self.assertEqual(len(self.chosen(1)), MAX_LINKS)
 
+    def test_who_wants_fewer_copies(self) -> None:
+        """At half of waste three sources or more flood in full, fewer to a part of the links."""
+        counts = []
+        for fanout in (1, 2, 3, 8):
+            self.flood = Flood(context_of(fanout=fanout))
+            for _ in range(MANY):
+                self.learn(1, False, 1)
+                self.learn(1, True, 1)
+            counts.append(len(self.chosen(1)))
+        self.assertEqual(counts[2:], [MAX_LINKS] * 2)
+        self.assertTrue(0 < counts[0] == counts[1] < MAX_LINKS, counts)
+
     def test_between(self) -> None:
         """From half to two thirds of waste it fades out."""
         self.learn(1, False)

@@ -3,8 +3,8 @@
 There are no duplicates near the author, so flooding there buys latency for nothing. The author itself always pushes to
 up to 16 links: whoever has not heard of an envelope has asked nobody for it. How far it pays beyond that depends on the
 size of the network, which nobody knows: so every node measures, per hop, which share of the pushes that others sent
-it unasked was waste, and floods up to 16 links at a hop while that share is below 0.5, none above 0.65. The rule finds
-the depth by itself (docs/design.rst, Figures).
+it unasked was waste, and floods up to 16 links at a hop while that share is low, none above 0.65. The rule finds the
+depth by itself (docs/design.rst, Figures).
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from positron.core.gossip.state import LinkGossip
 
 MAX_HOPS = 4
 MAX_LINKS = 16
-FULL_BELOW, NONE_ABOVE = 0.50, 0.65
+NONE_ABOVE = 0.65
+"""The share of waste at a hop from which nobody floods."""
+
+FULL_BELOW, FULL_BELOW_SPARING = 0.55, 0.45
+"""The share below which all 16 get it; the second for a node of fewer than three sources, which chose to have fewer
+copies."""
+
 FIRST = 0.6
 """The waste of a hop that nothing is known of."""
 
@@ -35,6 +41,7 @@ class Flood:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._waste = [0.0, *[FIRST] * MAX_HOPS]
+        self._full_below = FULL_BELOW if context.parameters.fanout > 2 else FULL_BELOW_SPARING
 
     def measure(self, hops: int, duplicate: bool) -> None:
         """A link that is no source of ours pushed an envelope that had crossed `hops` links before."""
@@ -63,4 +70,4 @@ class Flood:
         self._waste[hops] *= FADE
         # No later hop is less wasteful than an earlier one, whatever a noisy measure says of it.
         waste = max(self._waste[: hops + 1])
-        return int(MAX_LINKS * min(1.0, max(0.0, (NONE_ABOVE - waste) / (NONE_ABOVE - FULL_BELOW))))
+        return int(MAX_LINKS * min(1.0, max(0.0, (NONE_ABOVE - waste) / (NONE_ABOVE - self._full_below))))
