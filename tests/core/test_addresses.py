@@ -365,6 +365,19 @@ class SampleTests(SynchronousTestCase):
         book.proven(id_of(3), "8.3.1.1:9000")
         self.assertEqual(len(book.sample(100, id_of(9), "7.7.7.7:1")), 2)
 
+    def test_sample_after_sample(self) -> None:
+        """Drawing changes the order of the book and nothing else: who is forgotten in between is told no more."""
+        _context, book = new_book()
+        left = {number: record(number, f"8.{number}.1.1:9000") for number in range(1, 31)}
+        for each in left.values():
+            book.learn(each, each.addresses[0])
+        for number in range(1, 30):
+            self.assertEqual(len(set(book.sample(5, id_of(99), "7.7.7.7:1"))), min(5, len(left)))
+            book.forget(id_of(number))
+            del left[number]
+            found = book.sample(100, id_of(99), "7.7.7.7:1")
+            self.assertEqual(sorted(found), sorted(each.raw for each in left.values()))
+
     def test_sample_of_what_was_kept(self) -> None:
         """What the store gave back is told like what was learned."""
         context, book = new_book()

@@ -55,6 +55,8 @@ class Entry:
     failed_at: float = float("-inf")
     node_id: bytes = field(init=False)
     """Whose entry it is."""
+    place: int = -1
+    """Where it stands in the book's own list."""
 
     def __attrs_post_init__(self) -> None:
         self.node_id = self.kept.node_id
@@ -79,6 +81,8 @@ class AddressBook:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._entries: dict[bytes, Entry] = {}
+        self._shuffled: list[Entry] = []
+        """The entries once more, in an order that `sample` changes."""
         self._groups: _Table = {}
         self._sources: _Table = {}
         """The untried entries by the group of whoever told us."""
@@ -262,15 +266,20 @@ class AddressBook:
         return found
 
     def sample(self, count: int, asker: bytes, address: str) -> list[bytes]:
-        """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of."""
+        """At most `count` signed records, drawn by chance, that `asker` at `address` can make use of.
+
+        What was drawn moves to the end of the list, so nothing is drawn twice, and nobody looks at all of a large book.
+        """
         reach, random = reach_of(address), self._context.rng.random
-        entries = list(self._entries.values())
+        entries = self._shuffled
         left = len(entries)
         found: list[bytes] = []
         while left and len(found) < count:
             drawn = int(random() * left)
             left -= 1
-            entry, entries[drawn] = entries[drawn], entries[left]
+            entry, last = entries[drawn], entries[left]
+            entries[drawn], entries[left] = last, entry
+            last.place, entry.place = drawn, left
             kept = entry.kept
             usable = kept.record and kept.failures < FAILURES_TO_YIELD and entry.reach <= reach
             if usable and kept.node_id != asker:
@@ -339,12 +348,17 @@ class AddressBook:
 
     def _insert(self, entry: Entry) -> None:
         self._entries[entry.node_id] = entry
+        entry.place = len(self._shuffled)
+        self._shuffled.append(entry)
         _join(self._groups, entry.group, entry)
         if not entry.kept.tried:
             _join(self._sources, entry.kept.source_group, entry)
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.node_id]
+        last = self._shuffled.pop()
+        if last is not entry:
+            self._shuffled[entry.place], last.place = last, entry.place
         _leave(self._groups, entry.group, entry)
         _leave(self._sources, entry.kept.source_group, entry)
         self.contested.pop(entry.node_id, None)

@@ -7,7 +7,7 @@ node; and trust orders the nodes of one group, never the groups.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from positron.core.addresses import AddressBook, Entry
 from positron.core.context import Context
@@ -40,17 +40,25 @@ class Choice:
     def draw(self, seed: bytes, taken: set[str], few: bool) -> Entry | None:
         """A node for a slot, from a group outside `taken` if there is one. With a `seed`: that of the lowest rank."""
         groups = self._book.groups()
-        if seed:
-            groups.sort(key=lambda group: rank(seed, group))
-        else:
-            self._context.rng.shuffle(groups)
-        for wanted in (False, True):
-            for group in groups:
-                if (group in taken) is wanted:
-                    entry = self._best(seed, self._book.of_group(group), few)
-                    if entry is not None:
-                        return entry
-        return None
+        order = sorted(groups, key=lambda group: rank(seed, group)) if seed else self._by_chance(groups)
+        put_off = []
+        for group in order:
+            if group in taken:
+                put_off.append(group)
+                continue
+            entry = self._best(seed, self._book.of_group(group), few)
+            if entry is not None:
+                return entry
+        found = (self._best(seed, self._book.of_group(group), few) for group in put_off)
+        return next((entry for entry in found if entry is not None), None)
+
+    def _by_chance(self, groups: list[str]) -> Iterator[str]:
+        """They in random order. One of the first is mostly taken, so no more is shuffled than that takes."""
+        random = self._context.rng.random
+        for left in range(len(groups), 0, -1):
+            drawn = int(random() * left)
+            groups[drawn], groups[left - 1] = groups[left - 1], groups[drawn]
+            yield groups[left - 1]
 
     def challenger(self, seed: bytes, held: Link, taken: set[str]) -> Entry | None:
         """The node of the lowest rank outside the `taken` groups, if it ranks below the one of link `held`."""
