@@ -329,10 +329,7 @@ _ALLOWED = {tag: len(fields(cls)) for tag, cls in BY_TAG.items()}
 _PARTS = {tag: (bytes((tag,)), _values_of(cls)) for tag, cls in BY_TAG.items()}
 """By tag: the tag as a byte, and what gives the fields of a message."""
 
-PUSH_TAG = Push.TAG
-_OF_IDS = frozenset({Have.TAG, Want.TAG, Miss.TAG})
-_FEW_IDS = b"\x91\xc4"
-"""How the body begins of what has ids alone, 15 at most: an array of one, a byte string of one byte of length."""
+PUSH_TAG, HAVE_TAG = Push.TAG, Have.TAG
 
 
 def encode(message: Message) -> bytes:
@@ -365,9 +362,6 @@ def decode(frame: bytes) -> Message | None:
     cls = BY_TAG.get(tag)
     if cls is None:
         return None
-    if tag in _OF_IDS and len(frame) > 3 and frame[1:3] == _FEW_IDS and len(frame) == 4 + frame[3]:
-        ids: Message = cls(frame[4:])  # most of all frames: read without a decoder
-        return ids
     values = _unpack(frame)
     if len(values) < _REQUIRED[tag]:
         raise MessageError(f"{cls.__name__} lacks fields")

@@ -22,6 +22,7 @@ from positron.core.direct import Direct
 from positron.core.envelope import Entry, Envelope, Sealer
 from positron.core.events import Action, Event
 from positron.core.gossip import Gossip, LinkGossip
+from positron.core.gossip.announce import announced_ids
 from positron.core.gossip.budgets import Budgets
 from positron.core.gossip.publish import Publisher
 from positron.core.identity import Signer, verify
@@ -122,8 +123,10 @@ class Swarm:
         if not self._started:
             self._started = True
             self.overlay.start()
-        self._dispatch(event)
-        due = self._next_due()
+        if self._dispatch(event):
+            due = self._next_due()
+        else:  # most of what arrives tells nothing new: no deadline but these two can have moved
+            due = min(self.deadline, self.overlay.deadline, self._budgets.deadline)
         # What is published is sealed by the next event, at the earliest: the shell's next turn.
         if due <= context.now and not isinstance(event, events.Publish):
             self._tick()
@@ -158,10 +161,11 @@ class Swarm:
             self._conduct.deadline,
         )
 
-    def _dispatch(self, event: Event) -> None:
+    def _dispatch(self, event: Event) -> bool:
+        """Do what the event asks for; whether any deadline may have moved for it."""
         match event:
             case events.Received():
-                self._received(event)
+                return self._received(event)
             case events.Tick():
                 pass
             case events.Publish():
@@ -202,24 +206,16 @@ class Swarm:
                 self._leave()
             case _:
                 assert_never(event)
+        return True
 
     def _tick(self) -> None:
         now = self._context.now
-        if now >= self.overlay.deadline:
-            self.overlay.tick()
-        if now >= self.gossip.deadline:
-            self.gossip.tick()
-        self._publisher.tick()
-        if now >= self._direct.deadline:
-            self._direct.tick()
-        if now >= self._sync.deadline:
-            self._sync.tick()
-        if now >= self._vouching.deadline:
-            self._vouching.tick()
-        if now >= self._budgets.deadline:
-            self._budgets.tick()
-        if now >= self._conduct.deadline:
-            self._conduct.tick()
+        for part in (self.overlay, self.gossip, self._publisher, self._direct, self._sync, self._vouching):
+            if now >= part.deadline:
+                part.tick()
+        for judge in (self._budgets, self._conduct):
+            if now >= judge.deadline:
+                judge.tick()
 
     # ------------------------------------------------------------------------------------------------- links
 
@@ -254,31 +250,37 @@ class Swarm:
             self._conduct.violation(link, event.reason)
         self.overlay.disconnected(event)
 
-    def _received(self, event: events.Received) -> None:
+    def _received(self, event: events.Received) -> bool:
+        """Frames came; whether something may be due earlier because of them, leaving overlay and budgets aside."""
         link = self._context.links.all.get(event.link)
         if link is None or link.state == CLOSING:
-            return
+            return False
         self.overlay.heard(link)
         size = 0
+        news = False
         state = self.gossip.states.get(event.link)
         for frame in event.frames:
             size += len(frame)
             try:
-                if state is not None and len(frame) > 1 and frame[0] == messages.PUSH_TAG:
-                    self.gossip.push(state, frame[1], frame[2:])
-                else:
-                    self._frame(link, state, frame)
+                news |= self._frame(link, state, frame)
             except MessageError as error:
                 self._context.count("rejected:malformed")
                 self._conduct.violation(link, str(error))
             if link.state == CLOSING:
-                return
+                return True
             if state is None:
                 state = self.gossip.states.get(link.number)
         if state is not None:
             self._budgets.charge(state, size)
+        return news
 
-    def _frame(self, link: Link, state: LinkGossip | None, frame: bytes) -> None:
+    def _frame(self, link: Link, state: LinkGossip | None, frame: bytes) -> bool:
+        """One frame; False if it told nothing new."""
+        if state is not None and len(frame) > 1:  # nearly all frames are these two
+            if frame[0] == messages.PUSH_TAG:
+                return self.gossip.push(state, frame[1], frame[2:])
+            if frame[0] == messages.HAVE_TAG:
+                return self.gossip.have(state, announced_ids(frame))
         message = messages.decode(frame)
         if message is None:
             self._context.count("unknown_messages")
@@ -286,18 +288,15 @@ class Swarm:
             self._greeting(link, message)
         else:
             self._message(link, state, message)
+        return True
 
     def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:
         match message:
-            case messages.Have():
-                self.gossip.have(state, message)
             case messages.Ping():
                 if self.gossip.ping(state, message.nonce):
                     self._context.send(link, messages.Pong(message.nonce, 0, self._context.wall_ms))
             case messages.Pong():
                 self._pong(link, state, message)
-            case messages.Push():
-                self.gossip.push(state, message.hops, message.envelope)
             case messages.Want():
                 self.gossip.want(state, message)
             case messages.Miss():
@@ -321,7 +320,9 @@ class Swarm:
                 self._vouching.asked(link)
             case messages.Vouch():
                 self._vouching.heard(link, message)
-            case messages.Goodbye() | messages.Hello() | messages.Welcome():
+            case (
+                messages.Goodbye() | messages.Hello() | messages.Welcome() | messages.Push() | messages.Have()
+            ):
                 self._greeting(link, message)
             case _:
                 assert_never(message)

@@ -12,7 +12,8 @@ from attrs import frozen
 
 from positron.core import messages
 from positron.core.envelope import Sealer, network_id_of
-from positron.core.gossip.spread import IGNORED_BELOW, split_ids
+from positron.core.gossip.announce import split_ids
+from positron.core.gossip.spread import IGNORED_BELOW
 from positron.core.identity import Signer, to_text
 from positron.core.notices import TrustChanged
 from positron.core.statements import sign_address_record

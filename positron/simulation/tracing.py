@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from attrs import define, field
 
 from positron.core import messages
-from positron.core.gossip.spread import split_ids
+from positron.core.gossip.announce import split_ids
 from positron.simulation.narrow import NarrowWorld
 from positron.simulation.world import WorldNode
 

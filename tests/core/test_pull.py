@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from positron.core import messages
 from positron.core.envelope import Envelope
 from positron.core.events import Fetch, Fetched
+from positron.core.gossip.announce import split_ids
 from positron.core.gossip.pull import (
     FIRST_DEV,
     FIRST_MEAN,
@@ -21,7 +22,6 @@ from positron.core.gossip.pull import (
     PULL_LOW,
 )
 from positron.core.gossip.serve import FETCH_BATCH, MAX_WAITING
-from positron.core.gossip.spread import split_ids
 from positron.core.gossip.state import FIRST_MEAN as FIRST_SIZE
 from positron.core.gossip.state import FIRST_OWED, WANT_WINDOW, LinkGossip
 from positron.core.limits import Rate
@@ -47,7 +47,7 @@ class Case(SynchronousTestCase):
         self.context.actions.clear()
 
     def have(self, state: LinkGossip, *ids: bytes) -> None:
-        self.gossip.have(state, messages.Have(b"".join(ids)))
+        self.gossip.have(state, list(ids))
 
     def push(self, state: LinkGossip, envelope: Envelope) -> None:
         self.gossip.push(state, 0, envelope.raw)
@@ -95,6 +95,22 @@ class TimerTests(Case):
         self.push(self.links[1], envelope)
         self.have(self.links[0], envelope.id)
         self.assertEqual(len(self.gossip.puller), 0)
+
+    def test_what_is_news(self) -> None:
+        """Gossip says which frames tell something: after those, the core looks at all its deadlines."""
+        envelope, other = sealed(self.context), sealed(self.context, identity(8))
+        alice, bob = self.links[:2]
+        self.assertTrue(self.gossip.have(alice, [envelope.id]))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [1])
+        self.assertTrue(self.gossip.push(bob, 1, envelope.raw))
+        self.assertFalse(self.gossip.push(bob, 1, envelope.raw))
+        self.assertTrue(
+            self.gossip.push(alice, 1, envelope.raw), "it was asked for: there is room to ask for more"
+        )
+        self.assertFalse(self.gossip.push(alice, 1, envelope.raw))
+        self.assertFalse(self.gossip.have(bob, [envelope.id]))
+        self.assertTrue(self.gossip.have(bob, [envelope.id, other.id]))
 
     def wait_of(self, seq: int) -> float:
         """How long the timer of a new pull runs now."""

@@ -109,7 +109,7 @@ class DrainTests(SynchronousTestCase):
         asked, showed, missed = self.bring(3)
         self.node.wait(0.03)
         self.node.gossip.want(self.full, messages.Want(asked.id))
-        self.node.gossip.have(self.full, messages.Have(showed.id))
+        self.node.gossip.have(self.full, [showed.id])
         self.assertEqual(self.pushed(), [asked.raw])
         self.drain()
         self.assertEqual(self.pushed(), [asked.raw, missed.raw])

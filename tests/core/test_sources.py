@@ -310,7 +310,7 @@ class SmallNetworkTests(Case):
             state.lag = lag
         self.quiet(60)
         envelope = sealed(self.context)
-        self.gossip.have(self.links[3], messages.Have(envelope.id))
+        self.gossip.have(self.links[3], [envelope.id])
         self.node.wait(0.5)
         self.gossip.push(self.links[3], 5, envelope.raw)
         self.assertIn(4, self.sources())

@@ -16,7 +16,9 @@ from positron.core.events import ANNOUNCEMENT, Send
 from positron.core.gossip.holdings import Spread
 from positron.core.gossip.state import LinkGossip
 
-_HAVE = bytes((messages.Have.TAG,))
+_HAVE = bytes((messages.HAVE_TAG,))
+_ONE_ID = _HAVE + b"\x91\xc4\x10"
+"""How the frame of a HAVE of one id begins: an array of one, a byte string of 16 bytes."""
 
 BATCH_SECONDS = 0.025
 BATCH_LINKS = 6
@@ -98,3 +100,17 @@ class Announcer:
 def _frame_of(ids: list[bytes]) -> bytes:
     """The frame of a HAVE, made without the message, as that of a PUSH: one goes out for each envelope."""
     return _HAVE + bytes(msgpack.packb((b"".join(ids),)))
+
+
+def announced_ids(frame: bytes) -> list[bytes]:
+    """The ids in the frame of a HAVE; `MessageError` as `messages.decode`. Most of all frames have a single one."""
+    if len(frame) == 4 + messages.ID_SIZE and frame.startswith(_ONE_ID):
+        return [frame[4:]]
+    message = messages.decode(frame)
+    assert isinstance(message, messages.Have)
+    return split_ids(message.ids)
+
+
+def split_ids(joined: bytes) -> list[bytes]:
+    """The ids in a joined string of them."""
+    return [joined[start : start + messages.ID_SIZE] for start in range(0, len(joined), messages.ID_SIZE)]

@@ -28,7 +28,12 @@ class Budgets:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
         now = self._context.now
         state.bytes_in.debit(size, now)
-        if min(state.bytes_in.left, state.envelopes.left, state.author.left, state.have.left) > 0:
+        if (
+            state.bytes_in.left > 0
+            and state.envelopes.left > 0
+            and state.author.left > 0
+            and state.have.left > 0
+        ):
             return
         wait = max(bucket.wait(now) for bucket in (state.bytes_in, state.envelopes, state.author, state.have))
         if wait > 0.0 and not state.link.paused:

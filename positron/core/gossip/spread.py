@@ -14,7 +14,7 @@ from positron.core.context import Context
 from positron.core.envelope import BROADCAST, DIRECT, Entry, Envelope
 from positron.core.events import Fetched, Send
 from positron.core.gossip.accept import STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
-from positron.core.gossip.announce import Announcer
+from positron.core.gossip.announce import Announcer, split_ids
 from positron.core.gossip.holdings import Holdings, Index, Spread
 from positron.core.gossip.pull import Arrival, Puller
 from positron.core.gossip.relay import Relay
@@ -111,14 +111,17 @@ class Gossip:
 
     # ------------------------------------------------------------------------------------------------- PUSH
 
-    def push(self, state: LinkGossip, hops: int, raw: bytes) -> None:
-        """An envelope came; `hops` is what the link said, one less than the links it crossed by now."""
+    def push(self, state: LinkGossip, hops: int, raw: bytes) -> bool:
+        """An envelope came; `hops` is what the link said, one less than the links it crossed by now.
+
+        Whether it was news: another copy of a broadcast that nobody asked for makes nothing due earlier.
+        """
         state.link.messages_in += 1
         verdict = self.acceptance.judge(state, raw)
         envelope = verdict.envelope
         if envelope is None or verdict.reason in VIOLATIONS:
             self._refuse(state, verdict)
-            return
+            return True
         arrival = self.puller.arrived(state, envelope.id, len(raw))
         if not arrival.asked:
             state.envelopes.debit(1, self._context.now)
@@ -138,6 +141,7 @@ class Gossip:
             self._sealed(state, envelope, min(hops + 1, 255))
         if arrival.asked:
             self.puller.pump(state)
+        return arrival.asked or verdict.reason != "duplicate" or envelope.kind != BROADCAST
 
     def _accepted(
         self,
@@ -207,18 +211,19 @@ class Gossip:
 
     # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
 
-    def have(self, state: LinkGossip, message: messages.Have) -> None:
-        """The link announces ids."""
-        ids = split_ids(message.ids)
+    def have(self, state: LinkGossip, ids: list[bytes]) -> bool:
+        """The link announces ids; whether one was news."""
         state.have.debit(len(ids), self._context.now)
         unknown = [
             envelope_id
             for envelope_id in ids
             if not self._shown(state, envelope_id) and not self.holdings.is_known(envelope_id)
         ]
-        if unknown and not self.ignores(state):
-            for envelope_id in unknown:
-                self.puller.announced(state, envelope_id)
+        if not unknown or self.ignores(state):
+            return False
+        for envelope_id in unknown:
+            self.puller.announced(state, envelope_id)
+        return True
 
     def ignores(self, state: LinkGossip) -> bool:
         """Whether nothing is asked for that this link announces: it broke promises, lately or all along."""
@@ -331,11 +336,6 @@ class Gossip:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + 1.0
             self.holdings.tick()
-
-
-def split_ids(joined: bytes) -> list[bytes]:
-    """The ids in a joined string of them."""
-    return [joined[start : start + 16] for start in range(0, len(joined), 16)]
 
 
 def topics_of(entries: list[Entry]) -> tuple[str, ...]:
