@@ -23,7 +23,7 @@ from positron.core.gossip.pull import (
 )
 from positron.core.gossip.serve import FETCH_BATCH, MAX_WAITING
 from positron.core.gossip.state import FIRST_MEAN as FIRST_SIZE
-from positron.core.gossip.state import FIRST_OWED, WANT_WINDOW, LinkGossip
+from positron.core.gossip.state import FIRST_OWED, MAX_MISSED, MISSED_SECONDS, WANT_WINDOW, LinkGossip
 from positron.core.limits import Rate
 from tests.core.gossip_parts import ME, Cheap, Node, chosen, identity, sealed, sent_on
 
@@ -261,6 +261,32 @@ class BoundTests(Case):
         self.context.actions.clear()
         self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(1, 2000)])
         self.assertEqual(self.answer(5), [WANT_WINDOW // 60_000] * 5)
+
+    def test_what_it_does_not_hold(self) -> None:
+        """A link shows an id in every exchange and says MISS: it is asked again after ten minutes, others at once."""
+        alice, bob = self.links[0].link, self.links[1].link
+        self.assertTrue(self.gossip.lacking(alice, [id_of(1)]))
+        self.gossip.miss(self.links[0], messages.Miss(id_of(1)))
+        self.assertEqual(self.asked(), [1])
+        self.assertFalse(self.gossip.lacking(alice, [id_of(1)]))
+        self.assertTrue(self.gossip.lacking(alice, [id_of(1), id_of(2)]))
+        self.assertEqual(self.wants(), [(1, [id_of(2)])])
+        self.gossip.miss(self.links[0], messages.Miss(id_of(2)))
+        self.assertTrue(self.gossip.lacking(bob, [id_of(1)]))
+        self.assertEqual(self.wants(), [(2, [id_of(1)])])
+        self.gossip.miss(self.links[1], messages.Miss(id_of(1)))
+        self.node.wait(MISSED_SECONDS - 1)
+        self.assertFalse(self.gossip.lacking(alice, [id_of(1)]))
+        self.node.wait(2)
+        self.assertTrue(self.gossip.lacking(alice, [id_of(1)]))
+
+    def test_what_they_do_not_hold_is_bounded(self) -> None:
+        """Of a link that says MISS for ever the last 8,192 ids are remembered."""
+        for number in range(MAX_MISSED + 100):
+            self.links[0].miss(id_of(number), 0.0)
+        self.assertEqual(len(self.links[0].missed), MAX_MISSED)
+        self.assertNotIn(id_of(99), self.links[0].missed)
+        self.assertIn(id_of(100), self.links[0].missed)
 
     def test_one_want_in_flight(self) -> None:
         """What one link was asked for by sync, another is not."""

@@ -94,8 +94,8 @@ class SilenceTests(SynchronousTestCase):
         for node in to:
             inject(node, self.nodes[0], frame)
 
-    def check_silence(self, among: list[WorldNode] | None = None) -> None:
-        """After a while a minute brings no WANT, no PUSH, no HAVE, and a few bytes of SYNC for each node."""
+    def check_silence(self, among: list[WorldNode] | None = None, exchange: int = 200) -> None:
+        """After a while a minute brings no WANT, no PUSH, no HAVE, and so many bytes of SYNC for each exchange."""
         self.world.run(60)
         nodes = among or self.nodes
         before = [dict(node.bytes_out) for node in nodes]
@@ -103,7 +103,7 @@ class SilenceTests(SynchronousTestCase):
         for node, old in zip(nodes, before, strict=True):
             for tag in (PUSH_TAG, Have.TAG, Want.TAG):
                 self.assertEqual(node.bytes_out.get(tag, 0), old.get(tag, 0), (node.number, tag))
-            self.assertLess(node.bytes_out[Sync.TAG] - old[Sync.TAG], 60 / 5 * 200 * 2)
+            self.assertLess(node.bytes_out[Sync.TAG] - old[Sync.TAG], 60 / 5 * exchange * 2)
 
     def test_equivocating(self) -> None:
         """Two envelopes of one number, each first at half of the nodes."""
@@ -114,6 +114,17 @@ class SilenceTests(SynchronousTestCase):
         for node in self.nodes[1:]:
             self.assertTrue(node.kept.stubs)
         self.check_silence()
+
+    def test_a_newcomer(self) -> None:
+        """What everybody else refused for good is shown to a node that never saw it; each link is asked for it once."""
+        for word, to in ((b"yes", self.nodes[1:3]), (b"no", self.nodes[3:])):
+            self.push(sealed(self.nodes[0], 1, encode_entries([("t", word)])), to)
+        self.world.run(20)
+        self.assertTrue(all(node.kept.stubs for node in self.nodes))
+        late = self.world.node(bootstrap=(self.nodes[1].address,))
+        self.world.run(10)
+        self.assertEqual(late.kept.stubs, {})
+        self.check_silence([*self.nodes, late], exchange=500)
 
     def test_expired(self) -> None:
         """Envelopes that end at any time of a sync, while clocks differ by a second."""

@@ -113,8 +113,13 @@ class Puller:
             pull.announced[state.link.number] = now
             state.pulls += 1
 
-    def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> None:
-        """An anti-entropy exchange showed ids that we lack: ask for them as the link's window allows."""
+    def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> bool:
+        """An anti-entropy exchange showed ids that we lack: ask for them as the link's window allows.
+
+        False if the link said of all of them in the last ten minutes that it does not hold them.
+        """
+        now = self._context.now
+        ids = [envelope_id for envelope_id in ids if state.missed.get(envelope_id, now) <= now]
         pending = set(state.backlog)
         state.backlog.extend(
             envelope_id
@@ -124,6 +129,7 @@ class Puller:
             and not self._holdings.is_known(envelope_id)
         )
         self.pump(state)
+        return bool(ids)
 
     def arrived(self, state: LinkGossip, envelope_id: bytes, size: int) -> Arrival:
         """An envelope came on this link: what was known of it before."""
@@ -285,6 +291,8 @@ class Puller:
         if not state.answered(envelope_id):
             return
         pull = self._pulls.get(envelope_id)
+        if pull is None:
+            state.miss(envelope_id, self._context.now)
         said = pull.announced.get(state.link.number) if pull else None
         self._unanswered(state, envelope_id)
         if said is not None and self._context.now - said <= MISS_OFFENDS_WITHIN:

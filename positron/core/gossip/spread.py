@@ -250,8 +250,7 @@ class Gossip:
         state = self.states.get(link.number)
         if state is None or self.ignores(state):
             return False
-        self.puller.shown_by_sync(state, ids)
-        return True
+        return self.puller.shown_by_sync(state, ids)
 
     def offered(self, link: Link, ids: list[bytes]) -> None:
         """An exchange of sets told the link of these: it may ask for them."""

@@ -23,6 +23,7 @@ Each answer lets it owe one more, so what it may owe doubles with each round tri
 wanted of it. A liar breaks no more promises than it kept a moment ago, and four."""
 
 MAX_SKIPPED = 16
+MAX_MISSED, MISSED_SECONDS = 8192, 600.0
 MAX_OFFERS = 131_072
 SERVED_TWICE = 2
 
@@ -56,6 +57,9 @@ class LinkGossip:
     """How many ids may be wanted of it at once, besides `WANT_WINDOW`."""
     backlog: list[bytes] = field(factory=list)
     """Ids that an anti-entropy exchange showed, to be wanted in this order as the window allows."""
+    missed: dict[bytes, float] = field(factory=dict)
+    """Ids that an exchange showed and that it does not hold: stubs, of what was pruned or refused there; and until when
+    it is not asked for them again. If it gets one after all, it says so by HAVE."""
     offers: dict[bytes, int] = field(factory=dict)
     """Ids we announced to this link or showed it in an exchange: how often each was served."""
     fetching: int = 0
@@ -85,6 +89,12 @@ class LinkGossip:
             return False
         self.offers[envelope_id] = served + 1
         return True
+
+    def miss(self, envelope_id: bytes, now: float) -> None:
+        """It showed this id in an exchange and does not hold it."""
+        if len(self.missed) >= MAX_MISSED:
+            del self.missed[next(iter(self.missed))]
+        self.missed[envelope_id] = now + MISSED_SECONDS
 
     def room(self) -> int:
         """How many more ids may be wanted of this link now: of one that broke promises, as many as are left to it."""
