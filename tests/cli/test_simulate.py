@@ -226,6 +226,30 @@ class SimulateTests(SynchronousTestCase):
         self.assertEqual(scenarios.PROTOCOLS, PROTOCOLS)
         self.assertEqual(scenarios.BEHAVIOURS, BEHAVIOURS)
 
+    def test_real_loss_is_failure(self) -> None:
+        """Nodes whose publications go nowhere, in a process of their own: a table, a sentence, and not 0."""
+        program = (
+            "from twisted.internet.defer import succeed\n"
+            "from positron.cli import main\n"
+            "from positron.node import Node\n"
+            "from positron.simulation import real\n"
+            "real.QUIET = 0.5\n"
+            "Node.publish = lambda node, topic, data: succeed(None)\n"
+            "raise SystemExit(main(['simulate', '--real', '--nodes', '2', '--duration', '0.2s']))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("0 of 2 delivered", done.stderr)
+        self.assertIn("positron simulate --real --nodes 2 --duration 0.2 --seed 1", done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+
 
 class ReplayTests(SynchronousTestCase):
     def parsed(self, words: list[str]) -> Scenario:
