@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from positron.core.envelope import DIRECT, Envelope
+from positron.core.envelope import DIRECT, Envelope, Sealer
 from positron.core.gossip.holdings import (
     MAX_ENVELOPES,
     MAX_SEEN,
     RECENT_BYTES,
+    RECENT_OVERHEAD,
     RECENT_SECONDS,
     STORE_OVERHEAD,
     STORE_SHARE,
@@ -82,11 +84,24 @@ class KeepTests(Case):
         """12 MiB of recent envelopes; the oldest leave first, and the store holds them."""
         size = 60_000
         kept = [self.keep(seq, size=size) for seq in range(1, RECENT_BYTES // size + 20)]
-        total = sum(len(recent.envelope.raw) for recent in self.holdings.recent.values())
+        total = sum(len(recent.envelope.raw) + RECENT_OVERHEAD for recent in self.holdings.recent.values())
         self.assertTrue(RECENT_BYTES - 2 * size < total <= RECENT_BYTES, total)
         self.assertNotIn(kept[0].id, self.holdings.recent)
         self.assertIn(kept[-1].id, self.holdings.recent)
         self.assertTrue(self.holdings.is_held(kept[0].id))
+
+    def test_memory_of_many_short_ones(self) -> None:
+        """What an envelope takes beside its bytes counts, too."""
+        gc.collect()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for seq in range(1, 15_001):
+            envelope = sealed(self.context, Cheap(ALICE.node_id), seq=seq)
+            self.holdings.carry(Sealer(self.context.network_id).parse(bytes(bytearray(envelope.raw))), 1)
+        kept, _ = tracemalloc.get_traced_memory()
+        self.holdings.recent.clear()
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertTrue(0.8 * RECENT_BYTES < kept - after < 1.1 * RECENT_BYTES, kept - after)
 
     def test_memory_of_a_flood(self) -> None:
         """What left the recent ones is in memory no more, though its sources and announcements are looked at later."""

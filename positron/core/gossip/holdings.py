@@ -33,6 +33,9 @@ RECENT_SECONDS = 10.0
 RECENT_BYTES = 12 * 1024 * 1024
 """Envelopes kept in memory, whatever the store does: of the last `RECENT_SECONDS`, up to so many bytes."""
 
+RECENT_OVERHEAD = 1000
+"""What one of them takes beside its bytes: objects, two sets, its place (measured). Of a short one that is most."""
+
 EXPIRY_BATCH = 500
 FLOOR_STEP_MS = 10_000
 """A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
@@ -255,7 +258,7 @@ class Holdings:
     def _remember_recent(self, envelope: Envelope, hops: int) -> Recent:
         recent = Recent(envelope, hops, Spread(envelope.id, self._context.now))
         self.recent[envelope.id] = recent
-        self._recent_bytes += len(envelope.raw)
+        self._recent_bytes += len(envelope.raw) + RECENT_OVERHEAD
         if self._recent_bytes > RECENT_BYTES:
             self._trim_recent()
         return recent
@@ -267,7 +270,7 @@ class Holdings:
             if recent.spread.first > edge and self._recent_bytes <= RECENT_BYTES:
                 break
             del self.recent[envelope_id]
-            self._recent_bytes -= len(recent.envelope.raw)
+            self._recent_bytes -= len(recent.envelope.raw) + RECENT_OVERHEAD
 
     def _ends(self, entry: IndexEntry) -> int:
         return min(entry.expires_ms, entry.created_ms + self._retention_ms)
