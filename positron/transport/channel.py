@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime, ITransport, IWriteDescriptor
+from twisted.internet.interfaces import IReactorTime, IWriteDescriptor
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import directlyProvides, providedBy
 
 from positron.transport.connection import Connection, ConnectionFactory
 from positron.transport.tls import TLSIdentity
@@ -21,28 +22,68 @@ CONTENT_WORTH = 8
 """Bytes of TLS that one byte of content pays for. The shortest frame in a record of its own costs six."""
 
 
-class Channel(TLSMemoryBIOProtocol):
-    """TLS around one `Connection`. Unlike Twisted's default it does not gather writes: a `Connection` has.
+class Straight:
+    """A transport that can write what is gathered to its socket at once, as far as that takes it.
 
-    For the same reason what is written goes to the socket at once, as far as it takes it. Else the reactor would first
-    have to find it writable, in a turn of its own.
+    A reactor's transport has the reactor look first whether its socket is writable, which costs more than the writing
+    of a small message. What does not fit at once is written as ever, and so is all that comes before that is gone.
     """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._gathered: list[bytes] | None = None
+        self._behind = False
+        directlyProvides(self, providedBy(transport))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def gather(self) -> None:
+        """Keep what is written until `write_out`."""
+        self._gathered = []
+
+    def write(self, data: bytes) -> None:
+        """Gather it, or have it written when the reactor finds the socket writable."""
+        if self._gathered is not None:
+            self._gathered.append(data)
+        else:
+            self._behind = True
+            self._transport.write(data)
+
+    def write_out(self) -> None:
+        """Write what was gathered. An error of the socket is left to the reactor, which sees it, too."""
+        data, self._gathered = b"".join(self._gathered or ()), None
+        transport = self._transport
+        if self._behind:
+            self._behind = transport in transport.reactor.getWriters()
+        if data and not self._behind:
+            sent = transport.writeSomeData(data)
+            data = data[sent:] if isinstance(sent, int) else data
+        if data:
+            self.write(data)
+
+
+class Channel(TLSMemoryBIOProtocol):
+    """TLS around one `Connection`. Unlike Twisted's default it does not gather writes: a `Connection` has."""
 
     wrappedProtocol: Connection
     _hollow = 0
-    _raw: Any = None
+    _straight: Straight | None = None
 
-    def makeConnection(self, transport: ITransport) -> None:
+    def makeConnection(self, transport: Any) -> None:
         """Begin TLS on a connected transport."""
-        self._raw = transport if IWriteDescriptor.providedBy(transport) else None
+        if IWriteDescriptor.providedBy(transport):
+            transport = self._straight = Straight(transport)
         super().makeConnection(transport)
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send. An error of the socket is left to the reactor, which sees it, too."""
-        super().write(data)
-        raw = self._raw
-        if raw is not None and raw.connected and not (raw.disconnecting or raw.producerPaused):
-            raw.doWrite()
+        """Encrypt and send, at once as far as the socket takes it."""
+        if self._straight is None:
+            super().write(data)
+        else:
+            self._straight.gather()
+            super().write(data)
+            self._straight.write_out()
 
     def dataReceived(self, bytes: bytes) -> None:
         """Bytes from the socket. Ends the link when too many of them in a row brought too little."""

@@ -38,6 +38,9 @@ class Wires:
     def removeWriter(self, end):
         self.writers.discard(end)
 
+    def getWriters(self):
+        return list(self.writers)
+
     def connect(self, client, server, client_address=None, server_address=None, capacity=256 * 1024):
         """Join two protocols; returns their ends. A `server` of None is a port that closed the socket at once."""
         client_address = client_address or IPv4Address("TCP", "10.0.0.1", 40000)

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.transport import ANNOUNCEMENT, HIGH_WATER, LOW_WATER, QUEUE_LIMIT, TLSIdentity
 from positron.transport.frames import pack_length
-from tests.transport.owners import Pair, node_id, seed
+from tests.transport.owners import Owner, Pair, node_id, seed
 
 
 class Swallowing(TLSIdentity):
@@ -42,15 +42,33 @@ class HollowTLSTests(SynchronousTestCase):
         self.assertEqual((len(pair.server.frames), pair.server.reasons("lost")), (4000, []))
 
 
+class Eager(Owner):
+    """Says something as soon as it is linked."""
+
+    def link_connected(self, connection):
+        super().link_connected(connection)
+        connection.send(b"\x01", more=True)
+        connection.flush()
+
+
 class AtOnceTests(SynchronousTestCase):
+    def test_nothing_is_overtaken(self):
+        """What is said first comes after the end of the handshake, which waits for the reactor then."""
+        pair = Pair(client=Eager(), server=Eager()).establish()
+        self.assertEqual((pair.client.frames, pair.server.frames), ([b"\x01"], [b"\x01"]))
+
     def test_written_at_once(self):
-        """What is flushed is in the socket then, and the reactor need not look whether it is writable."""
+        """What is flushed is in the socket then, and the reactor is not asked to look whether it is writable."""
         pair = Pair().establish()
+        self.write_straight(pair)
+
+    def write_straight(self, pair):
+        pair.wires.addWriter = None
         before = len(pair.far.inbox)
         pair.client.connection.send(b"\x01" * 100, more=True)
         pair.client.connection.flush()
         self.assertGreater(len(pair.far.inbox), before + 100)
-        self.assertNotIn(pair.near, pair.wires.writers)
+        del pair.wires.addWriter
 
     def test_a_full_socket(self):
         """What the socket does not take at once waits for the reactor, and nothing overtakes it."""
@@ -62,8 +80,11 @@ class AtOnceTests(SynchronousTestCase):
             pair.client.connection.flush()
         self.assertIn(pair.near, pair.wires.writers)
         pair.near.capacity = 256 * 1024
+        pair.client.connection.send(b"\x06", more=True)
+        pair.client.connection.flush()
         pair.settle()
-        self.assertEqual(pair.server.frames, frames)
+        self.assertEqual(pair.server.frames, [*frames, b"\x06"])
+        self.write_straight(pair)
 
     def test_a_broken_socket(self):
         """It is the reactor that says so, after the call that wrote."""
