@@ -152,6 +152,17 @@ class SwapTests(Case):
                 self.gossip.sources.showed(state, delay)
             self.assertAlmostEqual(state.lag, lag, places=3)
 
+    def test_who_brings_it_out_of_nowhere_was_first(self) -> None:
+        """An envelope that nobody announced: the link that pushes it has no lag, the next one some, by a fifth each."""
+        first, second = self.up(2)
+        envelope = sealed(self.context)
+        first.lag = second.lag = 0.1
+        self.gossip.push(first, 1, envelope.raw)
+        self.node.wait(0.5)
+        self.gossip.push(second, 1, envelope.raw)
+        self.assertAlmostEqual(first.lag, 0.08)
+        self.assertAlmostEqual(second.lag, 0.18)
+
 
 class OutboundTests(Case):
     def test_one_source_is_outbound(self) -> None:
@@ -277,6 +288,20 @@ class SmallNetworkTests(Case):
             state.lag = lag
         self.quiet(60)
         self.assertEqual(self.sources(), [1])
+
+    def test_nothing_but_waste(self) -> None:
+        """What is waste altogether goes at once, without waiting for a heartbeat; the last source stays."""
+        self.up(4)
+        for state, lag in zip(self.links, (0.01, 0.05, 0.06, 0.05), strict=True):
+            state.lag = lag
+        left = []
+        for number in range(200):
+            for state in self.links:
+                if state.source:
+                    self.gossip.sources.pushed(state, duplicate=state.link.number != 1)
+            if number in (70, 90, 199):
+                left.append(self.sources())
+        self.assertEqual(left, [[1, 2, 3], [1], [1]])
 
     def test_useful_sources_stay(self) -> None:
         """While a source is first with a tenth of what it pushes it stays."""

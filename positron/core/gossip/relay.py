@@ -6,6 +6,8 @@ can keep it from anyone. Sealed envelopes are flooded to every link and never an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Envelope
@@ -30,10 +32,18 @@ comes in a heap, after a cut that healed, and is announced to everybody at once 
 class Relay:
     """The pushing side of gossip."""
 
-    def __init__(self, context: Context, holdings: Holdings, states: dict[int, LinkGossip]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        holdings: Holdings,
+        states: dict[int, LinkGossip],
+        is_small: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`is_small` says whether the network is so small that its authors reach nearly everybody themselves."""
         self._context = context
         self._holdings = holdings
         self._states = states
+        self._is_small = is_small
         self.flood = Flood(context)
 
     def catch_up(self, state: LinkGossip) -> None:
@@ -118,7 +128,7 @@ class Relay:
                     chosen.append(state)
             elif not (state.pushes or state.congested):
                 others.append(state)
-        if not (big or late):
+        if not (big or late or (hops and self._is_small())):
             chosen += self.flood.choose(others, hops, len(chosen))
         if not chosen:
             return

@@ -30,6 +30,10 @@ SILENT, SILENT_KNOWING = 0.8, 0.15
 SILENT_WEIGHT = 0.1
 WASTE_WEIGHT = 0.05
 WASTEFUL = 0.9
+ALL_WASTE = 0.98
+"""Above this the heartbeat is not waited for: 77 envelopes in a row were waste, so it is a small network, and at a
+thousand a second two copies too many are dear."""
+
 QUIET_SECONDS = 30.0
 GOOD_ENOUGH = 0.3
 """A first-hand score below this is no eager source."""
@@ -102,6 +106,9 @@ class Sources:
         Its own do not count: an author pushes to all its links, sources or not.
         """
         state.waste += ((1.0 if duplicate else 0.0) - state.waste) * WASTE_WEIGHT
+        if state.waste > ALL_WASTE and self._wanted > 1:
+            self._economise()
+            self._trim()
 
     def pulled(self, state: LinkGossip) -> None:
         """An envelope had to be asked for and this link gave it: it is a source from now on."""
@@ -118,6 +125,12 @@ class Sources:
             state.lag = min(LAG_CAP, 0.75 * state.link.rtt)
         if self._count() < self._wanted:
             self._graft(state)
+
+    @property
+    def is_one_enough(self) -> bool:
+        """Whether all but one source were let go because what they pushed was waste, so that whatever else is pushed
+        here unasked would be, too."""
+        return self._wanted == 1 < self._context.parameters.fanout
 
     def link_down(self) -> None:
         """A link is gone: choose another source at once if it was one."""
@@ -143,12 +156,15 @@ class Sources:
             if self._count() > 1:
                 self._release(state)
         self.fill()
-        while self._count() > self._wanted:
-            self._release(self._worst())
+        self._trim()
         self._swap()
         self._keep_one(lambda state: not state.link.on_probation(self._context.now))
         self._keep_one(lambda state: state.link.outbound)
         self._tell_ranks()
+
+    def _trim(self) -> None:
+        while self._count() > self._wanted:
+            self._release(self._worst())
 
     def _tell_ranks(self) -> None:
         """Only the best source pushes large envelopes: tell it so, and the one that was best before."""

@@ -74,7 +74,7 @@ class Gossip:
             context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
         )
         self.server = Server(context, self.holdings, self.states)
-        self.relay = Relay(context, self.holdings, self.states)
+        self.relay = Relay(context, self.holdings, self.states, is_small=lambda: self.sources.is_one_enough)
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
 
@@ -160,6 +160,8 @@ class Gossip:
         spread.shown.add(state.link.number)
         if arrival.first is not None:
             self._evidence_before(spread, state, arrival, arrival.first)
+        elif not by_sync:
+            self.sources.showed(state, 0.0)
         if not by_sync:
             self.sources.watch(spread)
         self._sequences.accept(envelope, entries, hops, state.link.node_id, live=not by_sync)
