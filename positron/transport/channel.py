@@ -51,11 +51,14 @@ class Straight:
             self._transport.write(data)
 
     def write_out(self) -> None:
-        """Write what was gathered. An error of the socket is left to the reactor, which sees it, too."""
+        """Write what was gathered. An error of the socket is left to the reactor, which sees it, too; of a socket that
+        the reactor let go of, nothing is left to write to."""
         data, self._gathered = b"".join(self._gathered or ()), None
         transport = self._transport
         if self._behind:
             self._behind = transport in transport.reactor.getWriters()
+        if not transport.connected:
+            return
         if data and not self._behind:
             sent = transport.writeSomeData(data)
             data = data[sent:] if isinstance(sent, int) else data

@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.transport import ANNOUNCEMENT, HIGH_WATER, LOW_WATER, QUEUE_LIMIT, TLSIdentity
+from positron.transport.channel import Straight
 from positron.transport.frames import pack_length
 from tests.transport.owners import Owner, Pair, node_id, seed
 
@@ -96,6 +97,19 @@ class AtOnceTests(SynchronousTestCase):
         self.assertEqual(pair.client.reasons("lost"), [])
         pair.settle()
         self.assertEqual(pair.client.reasons("lost"), ["connection lost"])
+
+    def test_a_lost_socket(self):
+        """What is written while the reactor tells of its end goes nowhere."""
+        pair = Pair().establish()
+        straight = Straight(pair.near)
+        pair.server.connection.hang_up("bye", abort=True)
+        pair.settle()
+        self.assertFalse(pair.near.connected)
+        pair.near.writeSomeData = None
+        straight.gather()
+        straight.write(b"late")
+        straight.write_out()
+        self.assertEqual(pair.wires.leftovers(), ([], []))
 
     def test_a_closing_socket(self):
         """What is written while the reactor is about to close it does not keep it open."""
