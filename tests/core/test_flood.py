@@ -37,6 +37,10 @@ class FloodTests(SynchronousTestCase):
         self.assertEqual(self.chosen(0, already=MAX_LINKS), [])
         self.assertEqual(len({state.link.number for state in self.chosen(0)}), MAX_LINKS)
 
+    def test_at_first(self) -> None:
+        """While nothing is known, half of the links get it at the first hop and a fifth at the later ones."""
+        self.assertEqual([len(self.chosen(hops)) for hops in range(1, MAX_HOPS + 1)], [8, 3, 3, 3])
+
     def test_while_it_is_news(self) -> None:
         """A hop without waste is flooded in full."""
         for hops in range(1, MAX_HOPS + 1):

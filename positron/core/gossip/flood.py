@@ -21,8 +21,8 @@ FULL_BELOW, FULL_BELOW_SPARING = 0.55, 0.45
 """The share below which all 16 get it; the second for a node of fewer than three sources, which chose to have fewer
 copies."""
 
-FIRST = 0.6
-"""The waste of a hop that nothing is known of."""
+FIRST, FIRST_LATER = 0.6, 0.63
+"""The waste of the first hop and of the later ones, while nothing is known of them."""
 
 WEIGHT = 0.1
 """How much one push counts in the measured waste of its hop."""
@@ -40,7 +40,7 @@ class Flood:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._waste = [0.0, *[FIRST] * MAX_HOPS]
+        self._waste = [0.0, FIRST, *[FIRST_LATER] * (MAX_HOPS - 1)]
         self._full_below = FULL_BELOW if context.parameters.fanout > 2 else FULL_BELOW_SPARING
 
     def measure(self, hops: int, duplicate: bool) -> None:
