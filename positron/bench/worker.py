@@ -45,6 +45,7 @@ class Ahead(Clocks):
 
     def now(self) -> float:
         """Seconds that never go back."""
+        # Not by `super()`: a node's own clock is one call, and the loop asks it for every event.
         return time.monotonic() + self.jumped
 
     def wall(self) -> float:

@@ -160,6 +160,7 @@ def newest(entries: Iterable[Entry]) -> list[Entry]:
     """The entries without those that a later one of the same key replaces. Order is kept."""
     kept: dict[Hashable, Entry] = {}
     for entry in entries:
+        # An envelope has its own number for a key, as `_key` would say; most records are one.
         key = entry.number if type(entry.record) is EnvelopeKept else _key(entry)
         kept.pop(key, None)
         kept[key] = entry

@@ -116,7 +116,7 @@ class SilenceTests(SynchronousTestCase):
         self.check_silence()
 
     def test_a_newcomer(self) -> None:
-        """What everybody else refused for good is shown to a node that never saw it; each link is asked for it once."""
+        """What everybody else refused for good is shown to a node that never saw it, which stops asking for it."""
         for word, to in ((b"yes", self.nodes[1:3]), (b"no", self.nodes[3:])):
             self.push(sealed(self.nodes[0], 1, encode_entries([("t", word)])), to)
         self.world.run(20)
