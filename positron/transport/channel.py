@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IReactorTime, IWriteDescriptor
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from positron.transport.connection import Connection, ConnectionFactory
@@ -20,6 +22,20 @@ HOLLOW_LIMIT = 64 * 1024
 """Bytes of TLS in advance of content. The largest record needs 17 KiB before it yields any."""
 CONTENT_WORTH = 8
 """Bytes of TLS that one byte of content pays for. The shortest frame in a record of its own costs six."""
+HEADER_SIZE = 5
+"""Of a record of TLS: u8 type, u16 version, u16 length of what follows."""
+ENCRYPTED = 0x17_0303_0000
+"""The header of an encrypted record of TLS 1.3, as a number, less that length."""
+RECORD_COST = HEADER_SIZE + 1 + 16
+"""What an encrypted record has besides content: its header, the type of its content and a tag."""
+
+
+def lone_content(bytes: bytes) -> int:
+    """How much content these bytes from a socket hold, if they seem to be one record of TLS 1.3 with nothing else."""
+    size = len(bytes)
+    if int.from_bytes(bytes[:HEADER_SIZE]) != ENCRYPTED + size - HEADER_SIZE:
+        return 0
+    return max(0, size - RECORD_COST)
 
 
 class Straight:
@@ -71,6 +87,7 @@ class Channel(TLSMemoryBIOProtocol):
 
     wrappedProtocol: Connection
     _hollow = 0
+    _lone = 0
     _straight: Straight | None = None
 
     def makeConnection(self, transport: Any) -> None:
@@ -92,12 +109,38 @@ class Channel(TLSMemoryBIOProtocol):
         """Bytes from the socket. Ends the link when too many of them in a row brought too little."""
         connection = self.wrappedProtocol
         before = connection.bytes_in
+        if connection.node_id and not self.disconnecting:
+            self._lone = lone_content(bytes)
         super().dataReceived(bytes)
         connection.read_ended()
         content = connection.bytes_in - before
         self._hollow = max(0, self._hollow + len(bytes) - CONTENT_WORTH * content)
         if self._hollow > HOLLOW_LIMIT:
             connection.hang_up("empty TLS", abort=True)
+
+    def _flushReceiveBIO(self) -> None:
+        """Read what came: Twisted calls this. Of a lone record of content one read is all.
+
+        Twisted reads on until OpenSSL raises, and then looks for what OpenSSL wants to send, which raises, too. Where
+        a node hears little and all its caches are cold, that is as much again as the reading. It is for whatever else
+        came, also in secret: keys, alerts and padding are read by Twisted alone.
+
+        What content there was must make up the whole of what came. So even a peer that has records begin where none
+        seems to leaves no more unread behind than it had begun before.
+        """
+        lone, self._lone = self._lone, 0
+        if lone:
+            try:
+                content = self._tlsConnection.recv(lone + 1)
+            except (SSL.WantReadError, SSL.ZeroReturnError):
+                pass  # these come again
+            except SSL.Error:
+                self._tlsShutdownFinished(Failure())
+            else:
+                self.wrappedProtocol.dataReceived(content)
+                if len(content) == lone:
+                    return
+        super()._flushReceiveBIO()
 
 
 class ChannelFactory(TLSMemoryBIOFactory):
