@@ -313,6 +313,21 @@ class SmallNetworkTests(Case):
             self.node.wait(1)
         self.assertEqual(self.sources(), [1, 2, 3])
 
+    def test_what_an_author_pushes_too_makes_no_source_useful(self) -> None:
+        """Nor is a source that relays a neighbour's envelopes a hair faster than they come from himself."""
+        relays = self.up(3)
+        alice = self.node.link(4, ALICE)
+        for seq in range(1, 241):
+            envelope = sealed(self.context, seq=seq)
+            self.gossip.push(relays[seq % 3], 1, envelope.raw)
+            self.node.wait(0.001)
+            self.gossip.push(alice, 0, envelope.raw)
+            self.gossip.push(relays[(seq + 1) % 3], 1, envelope.raw)
+            self.node.wait(0.01)
+        self.assertEqual(len(self.sources()), 1)
+        self.node.wait(5)
+        self.assertEqual(self.sources(), [4])
+
     def test_what_an_author_pushes_itself_makes_no_source_useful(self) -> None:
         """A neighbour who speaks is first with its own, source or not; what it relays is waste, and so it goes."""
         self.up(1)

@@ -7,6 +7,7 @@ may be dropped when a link's queue is full: anti-entropy says the same again lat
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import msgpack
 
@@ -20,7 +21,10 @@ _HAVE = bytes((messages.HAVE_TAG,))
 _ONE_ID = _HAVE + b"\x91\xc4\x10"
 """How the frame of a HAVE of one id begins: an array of one, a byte string of 16 bytes."""
 
-BATCH_SECONDS = 0.025
+BATCH_SECONDS, BATCH_SECONDS_SMALL = 0.025, 0.25
+"""How long a batch waits; the second in a network so small that all comes from the authors themselves: there a HAVE is
+for the case that one breaks down in the middle, and for each envelope it costs as much as a push."""
+
 BATCH_LINKS = 6
 DIGEST_SECONDS = 1.0
 
@@ -28,9 +32,13 @@ DIGEST_SECONDS = 1.0
 class Announcer:
     """Owns the batches; the owner calls `tick` at `deadline`."""
 
-    def __init__(self, context: Context, states: dict[int, LinkGossip]) -> None:
+    def __init__(
+        self, context: Context, states: dict[int, LinkGossip], is_small: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`is_small` says whether the network is so small that its authors reach nearly everybody themselves."""
         self._context = context
         self._states = states
+        self._is_small = is_small
         self._batch: defaultdict[int, list[Spread]] = defaultdict(list)
         self._digest: list[Spread] = []
         self._batch_due = float("inf")
@@ -63,8 +71,9 @@ class Announcer:
             others = self._context.rng.sample(others, BATCH_LINKS)
         for number in others:
             self._batch[number].append(spread)
-        if self._batch_due > now + BATCH_SECONDS:
-            self._batch_due = now + BATCH_SECONDS
+        wait = BATCH_SECONDS_SMALL if self._is_small() else BATCH_SECONDS
+        if self._batch_due > now + wait:
+            self._batch_due = now + wait
             self.deadline = min(self._batch_due, self._digest_due)
 
     def tick(self) -> None:

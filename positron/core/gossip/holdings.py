@@ -69,6 +69,8 @@ class Index(Protocol):
 class Spread:
     """How an envelope is spreading. `shown`: links that showed it; `told`: that we told.
 
+    `bearer` is the link that brought it, if one did.
+
     Whoever looks at it seconds later keeps this alone: in a flood the envelopes of three seconds are tens of MiB.
     """
 
@@ -76,6 +78,7 @@ class Spread:
     first: float
     shown: set[int] = field(factory=set)
     told: set[int] = field(factory=set)
+    bearer: int = 0
 
 
 @define(eq=False)

@@ -106,6 +106,14 @@ class Sources:
         Its own do not count: an author pushes to all its links, sources or not.
         """
         state.waste += ((1.0 if duplicate else 0.0) - state.waste) * WASTE_WEIGHT
+        self._look_at(state)
+
+    def pushed_in_vain(self, state: LinkGossip) -> None:
+        """What the link pushed a moment ago was new, and yet waste: its author pushed it to us, too."""
+        state.waste = min(1.0, state.waste + WASTE_WEIGHT)
+        self._look_at(state)
+
+    def _look_at(self, state: LinkGossip) -> None:
         if state.waste > ALL_WASTE and self._wanted > 1:
             self._economise()
             self._trim()
@@ -158,8 +166,9 @@ class Sources:
         self.fill()
         self._trim()
         self._swap()
-        self._keep_one(lambda state: not state.link.on_probation(self._context.now))
-        self._keep_one(lambda state: state.link.outbound)
+        if not self.is_one_enough:  # else it is the author, whoever dialled; what others say is asked for
+            self._keep_one(lambda state: not state.link.on_probation(self._context.now))
+            self._keep_one(lambda state: state.link.outbound)
         self._tell_ranks()
 
     def _trim(self) -> None:
@@ -178,11 +187,18 @@ class Sources:
         self._context.send(state.link, messages.Graft(state.told_rank, len(self._states) == 1))
 
     def _swap(self) -> None:
-        best = self._candidate()
-        if best is None or not self._count():
+        if not self._count():
             return
         worst = self._worst()
-        if best.lag < 0.7 * worst.lag - 0.010:
+        if self.is_one_enough and worst.waste > ALL_WASTE:
+            # All that the only source pushes comes from the author, too: it is better to have him.
+            lately = self._context.now - QUIET_SECONDS
+            best = self._candidate(lambda state: state.spoke > lately)
+        else:
+            best = self._candidate()
+            if best is not None and best.lag >= 0.7 * worst.lag - 0.010:
+                return
+        if best is not None:
             self._release(worst)
             self._graft(best)
 

@@ -62,7 +62,6 @@ class Gossip:
         self.states: dict[int, LinkGossip] = {}
         self.holdings = Holdings(context, index)
         self.acceptance = Acceptance(context, self.holdings, sequences)
-        self.announcer = Announcer(context, self.states)
         self.puller = Puller(
             context,
             self.holdings,
@@ -74,7 +73,9 @@ class Gossip:
             context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
         )
         self.server = Server(context, self.holdings, self.states)
-        self.relay = Relay(context, self.holdings, self.states, is_small=lambda: self.sources.is_one_enough)
+        is_small = lambda: self.sources.is_one_enough  # noqa: E731
+        self.relay = Relay(context, self.holdings, self.states, is_small=is_small)
+        self.announcer = Announcer(context, self.states, is_small=is_small)
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
 
@@ -128,6 +129,9 @@ class Gossip:
             duplicate = verdict.reason == "duplicate"
             if envelope.author == state.link.node_id:
                 state.author.debit(1, self._context.now)
+                state.spoke = self._context.now
+                if duplicate:
+                    self._came_from_author(state, envelope.id)
             elif state.source:
                 self.sources.pushed(state, duplicate)
             else:
@@ -157,7 +161,11 @@ class Gossip:
         state.link.last_useful = context.now
         recent = self.holdings.keep(envelope, hops, topics_of(entries))
         spread = recent.spread
-        spread.shown.add(state.link.number)
+        spread.bearer = state.link.number
+        spread.shown.add(spread.bearer)
+        author = context.links.up.get(envelope.author)
+        if author is not None:
+            spread.shown.add(author.number)
         if arrival.first is not None:
             self._evidence_before(spread, state, arrival, arrival.first)
         elif not by_sync:
@@ -169,6 +177,16 @@ class Gossip:
         if not by_sync:
             self.relay.push(recent)
         self.announcer.announce(spread)
+
+    def _came_from_author(self, state: LinkGossip, envelope_id: bytes) -> None:
+        """An author pushed to us what a link had relayed before: that was waste, and who was read first is chance."""
+        recent = self.holdings.recent.get(envelope_id)
+        if recent is None:
+            return
+        self.sources.showed(state, self._context.now - recent.spread.first)
+        bearer = self.states.get(recent.spread.bearer)
+        if bearer is not None and bearer.source:
+            self.sources.pushed_in_vain(bearer)
 
     def _evidence_before(self, spread: Spread, state: LinkGossip, arrival: Arrival, first: float) -> None:
         """It was announced before it came: those links need no push, and their lag is known."""

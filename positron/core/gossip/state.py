@@ -47,6 +47,8 @@ class LinkGossip:
     backoff_until: float = 0.0
     lag: float = 0.05
     waste: float = 0.0
+    spoke: float = float("-inf")
+    """When it last pushed an envelope of its own."""
     congested: bool = False
     skipped: deque[Recent] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
     """The last envelopes that it would have been pushed, were it not congested."""
