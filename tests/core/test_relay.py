@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.envelope import MAX_PAYLOAD, Envelope
+from positron.core.gossip.holdings import RECENT_SECONDS
 from positron.core.gossip.relay import BIG, LATE_MS
 from positron.core.gossip.state import MAX_SKIPPED
 from positron.core.limits import LINK_FULL
@@ -132,8 +133,17 @@ class DrainTests(SynchronousTestCase):
         self.drain()
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[: 2 * len(first)]])
 
+    def test_not_what_left_memory(self) -> None:
+        """A slow reader costs no memory: what is older than the last seconds it hears of and asks for."""
+        self.bring(3)
+        self.node.wait(RECENT_SECONDS)
+        missed = self.bring(2)
+        self.node.wait(1.5)
+        self.drain()
+        self.assertEqual(self.pushed(), [envelope.raw for envelope in missed])
+
     def test_only_the_last_ones(self) -> None:
-        """A slow reader costs no memory: what is older it hears of and asks for."""
+        """Nor does one that never reads: no more ids than these are kept for it."""
         missed = self.bring(MAX_SKIPPED + 5)
         self.drain()
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[5:]])

@@ -96,17 +96,20 @@ class Relay:
         return 2 * crowded > grafted
 
     def drained(self, state: LinkGossip) -> None:
-        """The link takes pushes again: the last ones it missed, which were only announced, go before it has to ask.
+        """The link takes pushes again: what it missed and was only told of goes before it has to ask, oldest first.
 
-        No more than makes it full again, and then it goes on when that is gone. What it asked for meanwhile it has.
+        No more than makes it full again, and then it goes on when that is gone. What it asked for meanwhile it has, and
+        what is no longer in memory it has to ask for.
         """
         if not state.pushes:
             state.skipped.clear()
         size = 0
         while state.skipped and size <= LINK_FULL:
-            recent = state.skipped.popleft()
+            recent = self._holdings.recent.get(state.skipped.popleft())
+            if recent is None or state.link.number in recent.spread.shown:
+                continue
             envelope = recent.envelope
-            if state.link.number not in recent.spread.shown and not state.offers.get(envelope.id):
+            if not state.offers.get(envelope.id):
                 self._push(state, recent.spread, messages.push_frame(recent.hops, envelope.raw))
                 size += len(envelope.raw)
 
@@ -123,7 +126,7 @@ class Relay:
         for state in self._unshown(spread):
             if state.pushes and (not sparing or state.rank == 1):
                 if state.congested:
-                    state.skipped.append(recent)
+                    state.skipped.append(envelope.id)
                 else:
                     chosen.append(state)
             elif not (state.pushes or state.congested):

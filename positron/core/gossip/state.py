@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from attrs import define, field
 
 from positron.core.limits import Bucket, Limits
 from positron.core.links import Link
-
-if TYPE_CHECKING:
-    from positron.core.gossip.holdings import Recent
 
 WANT_WINDOW = 256 * 1024
 """Bytes that may be wanted of one link and not yet be here, counted at the link's mean envelope size."""
@@ -22,7 +18,7 @@ FIRST_OWED = 4
 Each answer lets it owe one more, so what it may owe doubles with each round trip, and it starts anew once nothing is
 wanted of it. A liar breaks no more promises than it kept a moment ago, and four."""
 
-MAX_SKIPPED = 16
+MAX_SKIPPED = 1024
 MAX_MISSED, MISSED_SECONDS = 8192, 600.0
 MAX_OFFERS = 131_072
 SERVED_TWICE = 2
@@ -50,8 +46,8 @@ class LinkGossip:
     spoke: float = float("-inf")
     """When it last pushed an envelope of its own."""
     congested: bool = False
-    skipped: deque[Recent] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
-    """The last envelopes that it would have been pushed, were it not congested."""
+    skipped: deque[bytes] = field(factory=lambda: deque(maxlen=MAX_SKIPPED))
+    """Ids of the last envelopes that it would have been pushed, were it not congested."""
     mean_size: float = FIRST_MEAN
     wanted: dict[bytes, float] = field(factory=dict)
     """Ids asked of this link and not answered yet, and when."""
