@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from positron.core.records import Loaded
 from positron.errors import StoreError
 from positron.store import MIB, loading, migrations, pruning, tables
-from positron.store.backlog import Entry
+from positron.store.backlog import ROW_BYTES, Entry
 from positron.store.reserve import Reserve
 from positron.store.tables import Totals
 
 CHECKPOINT_PAGES = 1000
 """WAL pages after which SQLite moves them into the database: 4 MiB. With fewer, every full batch paid for a checkpoint
 of its own."""
+
+ASK_AT = 1 / 1024
+"""Share of the quota that is written before SQLite is asked again how much is in use; in between it is reckoned."""
 
 PROBE = "probe"
 PROBE_BYTES = 64 * 1024
@@ -39,8 +42,8 @@ class Opened(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A transaction that is through: rows it removed, what it added to the totals, the bytes in use after it, and
-    whether the disk has room to speak of."""
+    """A transaction that is through: rows it removed, what it added to the totals, the bytes in use after it (to a
+    thousandth of the quota), and whether the disk has room to speak of."""
 
     removed: int
     totals: Totals
@@ -58,6 +61,9 @@ class Disk:
         self._network = network
         self._reserve = Reserve(path + ".reserve")
         self._page_size = 4096
+        self._level = ""
+        self._asked = 0
+        self._since = 0
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -73,10 +79,11 @@ class Disk:
 
     def set_up(self, connection: sqlite3.Connection) -> None:
         """The pragmas of a new connection."""
+        self._level = "NORMAL"
         try:
             for pragma in (
                 "journal_mode = WAL",
-                "synchronous = NORMAL",
+                f"synchronous = {self._level}",
                 f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
                 f"journal_size_limit = {4 * MIB}",
                 "temp_store = MEMORY",
@@ -96,15 +103,16 @@ class Disk:
         self._judge_network(connection)
         while self.prune(connection, now_ms).removed:
             pass
-        connection.execute("PRAGMA synchronous = FULL")
-        with transaction(connection) as cursor:
+        self._synchronous(connection, "FULL")
+        with Transaction(connection) as cursor:
             epoch = loading.draw_epoch(cursor, now_ms, self._network)
-        connection.execute("PRAGMA synchronous = NORMAL")
+        self._synchronous(connection, "NORMAL")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with transaction(connection, "DEFERRED") as cursor:
+        with Transaction(connection, "DEFERRED") as cursor:
             loaded, totals, last = loading.load(cursor, epoch)
+            used = self._used(cursor)
         self._reserve.fill()
-        return Opened(loaded, totals, last, self._used(connection))
+        return Opened(loaded, totals, last, used)
 
     def _judge_network(self, connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT network FROM node").fetchone()
@@ -116,19 +124,21 @@ class Disk:
         self, connection: sqlite3.Connection, entries: Sequence[Entry], durable: bool, now_ms: int
     ) -> Written:
         """Write these records in one transaction; `durable`: synced, with all before it, when this returns."""
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._synchronous(connection, "FULL" if durable else "NORMAL")
         if durable and not entries:
             self.checkpoint(connection)  # which begins by syncing what is in the WAL
-        with transaction(connection) as cursor:
+        with Transaction(connection) as cursor:
             totals = tables.write(cursor, entries, now_ms)
-        return Written(0, totals, self._used(connection))
+            used = self._used_about(cursor, totals.bytes, len(entries))
+        return Written(0, totals, used)
 
     def prune(self, connection: sqlite3.Connection, now_ms: int, limit: int = pruning.BATCH) -> Written:
         """One step of pruning; `removed` 0 says that nothing is left to do."""
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with transaction(connection) as cursor:
+        self._synchronous(connection, "NORMAL")
+        with Transaction(connection) as cursor:
             removed, totals = pruning.step(cursor, now_ms, self._retention_ms, self._quota, limit)
-        return Written(removed, totals, self._used(connection))
+            used = self._used(cursor)
+        return Written(removed, totals, used)
 
     def make_room(self, connection: sqlite3.Connection, now_ms: int) -> Written:
         """On a disk that refuses: give the reserve up, prune in the smallest steps, see if writing works again.
@@ -139,14 +149,15 @@ class Disk:
         removed, totals = 0, tables.NOTHING
         while (step := self.prune(connection, now_ms, pruning.LAST_RESORT)).removed:
             removed, totals = removed + step.removed, totals.plus(step.totals)
-        with transaction(connection) as cursor:
+        with Transaction(connection) as cursor:
             cursor.execute("REPLACE INTO state (key, value) VALUES (?, zeroblob(?))", (PROBE, PROBE_BYTES))
-        with transaction(connection) as cursor:
+        with Transaction(connection) as cursor:
             cursor.execute("DELETE FROM state WHERE key = ?", (PROBE,))
+            used = self._used(cursor)
         roomy = self._reserve.is_roomy()
         if roomy:
             self._reserve.fill()
-        return Written(removed, totals, self._used(connection), roomy)
+        return Written(removed, totals, used, roomy)
 
     def checkpoint(self, connection: sqlite3.Connection) -> None:
         """Move the WAL into the database."""
@@ -168,26 +179,54 @@ class Disk:
             raise StoreError(f"{path} is already there: name a new file")
         migrations.copy(connection, path)
 
-    def _used(self, connection: sqlite3.Connection) -> int:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-        return int((pages - free) * self._page_size)
+    # ------------------------------------------------------------------------------------------------- inside
+
+    def _synchronous(self, connection: sqlite3.Connection, level: str) -> None:
+        """Each time a pragma runs it is compiled anew, so it runs when something changes."""
+        if level != self._level:
+            connection.execute(f"PRAGMA synchronous = {level}")
+            self._level = level
+
+    def _used(self, cursor: sqlite3.Cursor) -> int:
+        """The bytes in use, in the midst of a transaction: what is in them then stays."""
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        free = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+        self._asked, self._since = int((pages - free) * self._page_size), 0
+        return self._asked
+
+    def _used_about(self, cursor: sqlite3.Cursor, size: int, rows: int) -> int:
+        """The same after `rows` rows and `size` bytes more (less, if below zero), reckoned while that is little."""
+        self._since += size + rows * ROW_BYTES
+        if size < 0 or self._since > ASK_AT * self._quota:
+            return self._used(cursor)
+        return self._asked + self._since
 
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Cursor]:
-    """A cursor in a transaction that commits at the end, or rolls back if anything is raised."""
-    cursor = connection.cursor()
-    cursor.execute(f"BEGIN {kind}")
-    try:
-        yield cursor
-        cursor.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite ends it by itself when the disk is full
-            cursor.execute("ROLLBACK")
-        raise
-    finally:
-        cursor.close()
+class Transaction:
+    """A cursor in a transaction that commits at the end, or rolls back if anything is raised.
+
+    Written out, for `contextlib` would double what it costs to begin and end a small one.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> None:
+        self._connection = connection
+        self._kind = kind
+
+    def __enter__(self) -> sqlite3.Cursor:
+        self._cursor = self._connection.cursor()
+        self._cursor.execute(f"BEGIN {self._kind}")
+        return self._cursor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._cursor.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._cursor.execute("ROLLBACK")
+            self._cursor.close()
 
 
 def judge_network(path: str, stored: str, wanted: str) -> None:

@@ -44,6 +44,8 @@ class Lane:
             check_same_thread=False,
             isolation_level=None,
         )
+        # The connection as it is: adbapi's wrapper looks in itself first, in vain, for all that is asked of it.
+        self._pool.connectionFactory = adbapi.ConnectionPool.connect  # type: ignore[assignment] # any callable
 
     def run(self, work: Callable[..., T], *arguments: object) -> Deferred[T]:
         """Do `work(connection, *arguments)` in the thread, behind all that was asked before.

@@ -15,6 +15,7 @@ from positron.core.envelope import BROADCAST
 from positron.core.records import (
     EnvelopeKept,
     EnvelopesDropped,
+    Intervals,
     PeerForgotten,
     PeerKept,
     SequencesDropped,
@@ -52,6 +53,11 @@ COLUMNS = (
 )
 """Of `envelopes`, in the order of `EnvelopeKept`'s fields."""
 
+_INSERT = (
+    f"INSERT INTO envelopes ({COLUMNS}, cursor)"  # noqa: S608 - a constant
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
 
 # ------------------------------------------------------------------------------------------------------ writing
 
@@ -77,22 +83,8 @@ def _keep_envelopes(cursor: sqlite3.Cursor, run: list[tuple[int, EnvelopeKept]])
     """Insert these at once; those held already stay as they are."""
     if not run:
         return NOTHING
-    cursor.execute("SAVEPOINT run")
-    try:
-        _insert(cursor, run)
-    except sqlite3.IntegrityError:
-        cursor.execute("ROLLBACK TO run")
-        held = fetch(cursor, [kept.id for _, kept in run])
-        run = list({kept.id: (number, kept) for number, kept in run if kept.id not in held}.values())
-        _insert(cursor, run)
-    cursor.execute("RELEASE run")
-    return Totals(sum(kept.count for _, kept in run), len(run), sum(len(kept.raw) for _, kept in run))
-
-
-def _insert(cursor: sqlite3.Cursor, run: list[tuple[int, EnvelopeKept]]) -> None:
     cursor.executemany(
-        f"INSERT INTO envelopes ({COLUMNS}, cursor)"  # noqa: S608 - a constant
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _INSERT,
         [
             (
                 kept.id,
@@ -113,11 +105,25 @@ def _insert(cursor: sqlite3.Cursor, run: list[tuple[int, EnvelopeKept]]) -> None
             for number, kept in run
         ],
     )
-    cursor.executemany("DELETE FROM stubs WHERE id = ?", [(kept.id,) for _, kept in run])
+    if cursor.rowcount < len(run):
+        run = [each for each in run if _is_row(cursor, *each)]
+    # Stubs are rare, so one look at them spares a statement for each envelope.
+    if cursor.execute("SELECT EXISTS (SELECT 1 FROM stubs)").fetchone()[0]:
+        cursor.executemany("DELETE FROM stubs WHERE id = ?", [(kept.id,) for _, kept in run])
     cursor.executemany(
         "INSERT INTO topics (topic, cursor) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(topic, number) for number, kept in run if kept.kind == BROADCAST for topic in kept.topics],
     )
+    messages = size = 0
+    for _, kept in run:
+        messages += kept.count
+        size += len(kept.raw)
+    return Totals(messages, len(run), size)
+
+
+def _is_row(cursor: sqlite3.Cursor, number: int, kept: EnvelopeKept) -> bool:
+    row = cursor.execute("SELECT id FROM envelopes WHERE cursor = ?", (number,)).fetchone()
+    return row is not None and row[0] == kept.id
 
 
 def _keep_less(cursor: sqlite3.Cursor, record: StubKept | EnvelopesDropped) -> Totals:
@@ -160,11 +166,16 @@ def _keep_sequences(cursor: sqlite3.Cursor, _number: int, record: SequencesKept,
             record.kind,
             record.recipient,
             record.epoch,
-            json.dumps(record.seen),
+            _intervals(record.seen),
             record.first_live,
             record.touched_ms,
         ),
     )
+
+
+def _intervals(seen: Intervals) -> str:
+    """As JSON. Every batch has some, and the encoder's machinery is out of the caches by then."""
+    return "[" + ", ".join([f"[{low}, {high}]" for low, high in seen]) + "]"
 
 
 def _drop_sequences(cursor: sqlite3.Cursor, _number: int, record: SequencesDropped, now_ms: int) -> None:

@@ -225,6 +225,22 @@ class StoreContract:
         assert self.store.size() == (10, 1, len(envelope(1).raw))
         assert await self.store.history("#", 10) == [envelope(1)]
 
+    async def test_one_held_among_others(self) -> None:
+        """Of a batch, what is held already stays as it was, what comes twice is held once, and the rest is new."""
+        await self.open()
+        self.store.remember(envelope(1), 1)
+        await self.stored(1)
+        for number in (2, 1, 3, 3):
+            self.store.remember(envelope(number, ("t", "u") if number > 1 else ("v",)))
+        self.store.remember(stub(4), 2)
+        self.store.remember(envelope(4), 3)
+        await self.stored(3)
+        sizes = [len(envelope(number).raw) for number in (1, 2, 3, 4)]
+        assert self.store.size() == (40, 4, sum(sizes))
+        assert [kept.seq for kept in await self.store.history("t", 10)] == [11, 21, 31, 41]
+        assert await self.store.history("v", 10) == []
+        assert [entry.size for entry in (await self.reopened()).index] == sizes
+
     # ------------------------------------------------------------------------------------------------- questions
 
     async def test_fetch_sees_what_is_not_yet_written(self) -> None:
