@@ -33,9 +33,9 @@ RECORD_COST = HEADER_SIZE + 1 + 16
 def lone_content(bytes: bytes) -> int:
     """How much content these bytes from a socket hold, if they seem to be one record of TLS 1.3 with nothing else."""
     size = len(bytes)
-    if int.from_bytes(bytes[:HEADER_SIZE]) != ENCRYPTED + size - HEADER_SIZE:
-        return 0
-    return max(0, size - RECORD_COST)
+    if size > RECORD_COST and int.from_bytes(bytes[:HEADER_SIZE]) == ENCRYPTED + size - HEADER_SIZE:
+        return size - RECORD_COST
+    return 0
 
 
 class Straight:

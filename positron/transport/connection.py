@@ -100,6 +100,7 @@ class Connection(Protocol):
         self.bytes_out = 0
         self.handshake_seconds = HANDSHAKE_SECONDS
         self.on_established: Callable[[], None] | None = None
+        self._channel: typing.Any = None  # our transport. Twisted gives its parts no common interface
         self._owner = owner
         self._expected = expected
         self._timers = Timers(clock)
@@ -207,6 +208,7 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         """TCP is connected; TLS is about to begin."""
+        self._channel = self.transport
         self._timers.start("handshake", self.handshake_seconds, self._too_slow)
         _tune(self._raw)
 
@@ -241,10 +243,11 @@ class Connection(Protocol):
         if self._paused or self._reason is not None:
             return
         frames, self._ready = self._ready, []
-        if not self._frames.partial:
+        if self._frames.partial:
+            if frames or not self._timers.active("frame"):
+                self._timers.start("frame", FRAME_SECONDS, self._too_slow_frame)
+        elif self._timers.calls:
             self._timers.stop("frame")
-        elif frames or not self._timers.active("frame"):
-            self._timers.start("frame", FRAME_SECONDS, self._too_slow_frame)
         if frames:
             self._owner.frames_received(self, frames)
         if self._frames.fault is not None:
@@ -289,11 +292,6 @@ class Connection(Protocol):
     # ---------------------------------------------------------------------------------------------- its inside
 
     @property
-    def _channel(self) -> typing.Any:
-        """The TLS protocol that is our transport. Twisted gives its parts no common interface."""
-        return self.transport
-
-    @property
     def _raw(self) -> typing.Any:
         """The transport below TLS."""
         return self._channel.transport
@@ -304,11 +302,11 @@ class Connection(Protocol):
             self.read_ended()
 
     def _write_out(self) -> None:
-        while self._writable and self._queue:
+        while self._writable and self._queue.size:
             data = self._queue.take(WRITE_SIZE)
             self.bytes_out += len(data)
             self._channel.write(data)
-        if self._reason is not None and not self._queue:
+        if self._reason is not None and not self._queue.size:
             self._close()
 
     def _close(self) -> None:

@@ -21,48 +21,36 @@ pack_length = _LENGTH.pack
 class FrameReader:
     """Bytes in any pieces in, lists of whole frames out, the length prefix stripped.
 
-    Once `fault` is set (a reason), the stream cannot be read on and `feed` returns nothing more.
+    `partial` is the beginning of a frame whose end is still to come. Once `fault` is set (a reason), the stream cannot
+    be read on and `feed` returns nothing more.
     """
 
-    __slots__ = ("_held", "_needed", "fault")
+    __slots__ = ("_needed", "fault", "partial")
 
     def __init__(self) -> None:
         self.fault: str | None = None
-        self._held = bytearray()
+        self.partial = bytearray()
         self._needed = 0
-
-    @property
-    def partial(self) -> bool:
-        """Whether the beginning of a frame is held, and its end is not."""
-        return bool(self._held)
 
     def hold(self, data: bytes) -> None:
         """Keep `data` for the next `feed`."""
-        self._held += data
+        self.partial += data
         self._needed = 0
 
     def clear(self) -> None:
         """Forget what is held."""
-        self._held.clear()
+        self.partial.clear()
         self._needed = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes, in order. Those before a fault are still returned."""
         if self.fault is not None:
             return []
-        if self._held:
-            self._held += data
-            if len(self._held) < self._needed:
-                return []
-            data = bytes(self._held)
-            self._held.clear()
-        return self._split(data)
-
-    def _split(self, data: bytes) -> list[bytes]:
+        if self.partial:
+            data = self._joined(data)
         frames: list[bytes] = []
         unpack = _LENGTH.unpack_from
-        start, end = 0, len(data)
-        self._needed = LENGTH_SIZE
+        start, end, needed = 0, len(data), LENGTH_SIZE
         while end - start >= LENGTH_SIZE:
             body = start + LENGTH_SIZE
             (length,) = unpack(data, start)
@@ -71,10 +59,20 @@ class FrameReader:
                 return frames
             stop = body + length
             if stop > end:
-                self._needed = LENGTH_SIZE + length
+                needed = LENGTH_SIZE + length
                 break
             frames.append(data[body:stop])
             start = stop
         if start < end:
-            self._held += data[start:]
+            self.partial += data[start:]
+            self._needed = needed
         return frames
+
+    def _joined(self, data: bytes) -> bytes:
+        """What is held and `data`, and neither is held any more. Nothing if it is not enough yet: both are then."""
+        self.partial += data
+        if len(self.partial) < self._needed:
+            return b""
+        data = bytes(self.partial)
+        self.partial.clear()
+        return data

@@ -31,9 +31,6 @@ class SendQueue:
         self._frames: deque[tuple[bytes, int]] = deque()
         self._of_kind = [0, 0, 0]
 
-    def __bool__(self) -> bool:
-        return bool(self._frames)
-
     def add(self, frame: bytes, kind: int) -> bool:
         """Queue `frame`, or drop it or others by the rule of this module. False if the queue is past its bound."""
         cost = len(frame) + LENGTH_SIZE

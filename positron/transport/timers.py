@@ -8,37 +8,37 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Timers:
-    """At most one pending call per name."""
+    """At most one pending call per name, all in `calls`."""
 
-    __slots__ = ("_calls", "_clock")
+    __slots__ = ("_clock", "calls")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._calls: dict[str, IDelayedCall] = {}
+        self.calls: dict[str, IDelayedCall] = {}
 
     def active(self, name: str) -> bool:
         """Whether a call of that name is pending."""
-        return name in self._calls
+        return name in self.calls
 
     def start(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         """Call `call` once in `seconds`; if one of that name is pending, it waits that long from now instead."""
-        pending = self._calls.get(name)
+        pending = self.calls.get(name)
         if pending is None:
-            self._calls[name] = self._clock.callLater(seconds, self._fire, name, call)
+            self.calls[name] = self._clock.callLater(seconds, self._fire, name, call)
         else:
             pending.reset(seconds)
 
     def stop(self, name: str) -> None:
         """Forget the call of that name, if there is one."""
-        pending = self._calls.pop(name, None)
+        pending = self.calls.pop(name, None)
         if pending is not None:
             pending.cancel()
 
     def stop_all(self) -> None:
         """Forget every call."""
-        for name in list(self._calls):
+        for name in list(self.calls):
             self.stop(name)
 
     def _fire(self, name: str, call: Callable[[], None]) -> None:
-        del self._calls[name]
+        del self.calls[name]
         call()

@@ -281,6 +281,14 @@ class TimerTests(SynchronousTestCase):
             self.raw(pair, b"x" + pack_length(2) + b"\x01")
         self.assertEqual((len(pair.server.frames), pair.server.reasons("lost")), (6, []))
 
+    def test_frame_timer_ends_with_the_frame(self):
+        """A peer that is silent after the last piece of a frame stays."""
+        pair = Pair().establish()
+        self.raw(pair, pack_length(2) + b"\x01")
+        self.raw(pair, b"x")
+        pair.wires.advance(60, step=5)
+        self.assertEqual((pair.server.frames, pair.server.reasons("lost")), ([b"\x01x"], []))
+
     def test_frame_timer_waits_while_we_paused(self):
         """What a peer cannot send because we do not read is not held against it."""
         pair = Pair().establish()
