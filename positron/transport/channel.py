@@ -1,4 +1,4 @@
-"""TLS under a `Connection`: Twisted's, with the one bound it lacks.
+"""TLS under a `Connection`: Twisted's, with the one bound it lacks, and less ado about what comes or goes alone.
 
 Rules: this is the only place that builds a `TLSMemoryBIOFactory`, which without a clock would look up the global
 reactor (as `wrapClientTLS` and `wrapServerTLS` do, so nothing uses them). And a peer may not keep OpenSSL busy with
