@@ -36,14 +36,18 @@ def id_of(number: int) -> bytes:
 
 
 class Case(SynchronousTestCase):
+    """Five links that announce, and a source that says nothing."""
+
     parameters: dict[str, Any] = {}
 
     def setUp(self) -> None:
-        self.node = Node(**self.parameters)
+        self.node = Node(fanout=1, **self.parameters)
         self.context, self.gossip = self.node.context, self.node.gossip
+        self.source = self.node.link(9)
         self.links = [self.node.link(number) for number in range(1, 6)]
         for state in self.links:
             state.link.rtt = 0.1
+        self.source.link.rtt = 0.2
         self.context.actions.clear()
 
     def have(self, state: LinkGossip, *ids: bytes) -> None:
@@ -78,6 +82,26 @@ class TimerTests(Case):
         self.assertEqual(self.wants(), [])
         self.node.wait(0.002)
         self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
+
+    def test_a_source_is_waited_for(self) -> None:
+        """What a source announces instead of pushing it, it will push when we catch up: it is asked for after 400 ms,
+        whoever announced it first."""
+        self.have(self.source, id_of(1))
+        self.have(self.links[0], id_of(1), id_of(2))
+        self.node.wait(0.1)
+        self.have(self.source, id_of(2))
+        self.node.wait(PULL_HIGH - 0.101)
+        self.assertEqual(self.wants(), [])
+        self.node.wait(0.002)
+        self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
+
+    def test_a_source_that_went_is_not(self) -> None:
+        """It will push nothing any more."""
+        self.have(self.source, id_of(1))
+        self.have(self.links[0], id_of(1))
+        self.node.unlink(self.source)
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.wants(), [(1, [id_of(1)])])
 
     def test_what_comes_by_itself_is_not_asked_for(self) -> None:
         """A PUSH in time ends the pull."""
@@ -514,9 +538,8 @@ class PromiseTests(Case):
 
     def test_a_pulled_envelope_makes_a_source(self) -> None:
         """A link that gives what had to be asked for is grafted."""
-        for state in self.links[:3]:
-            self.assertTrue(state.source)
         helper = self.links[4]
+        self.assertFalse(helper.source)
         envelope = sealed(self.context)
         self.have(helper, envelope.id)
         self.node.wait(FIRST_WAIT + 0.001)

@@ -133,6 +133,16 @@ class DrainTests(SynchronousTestCase):
         self.drain()
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[: 2 * len(first)]])
 
+    def test_all_of_it_where_nothing_fills_it_again(self) -> None:
+        """The rest goes a moment later if the socket took everything, and what is new goes behind it."""
+        missed = self.bring(10, size=MAX_PAYLOAD - 100)
+        self.drain()
+        self.assertLess(len(self.pushed()), 10)
+        missed += self.bring()
+        self.node.wait(0)
+        self.node.wait(0)
+        self.assertEqual(self.pushed(), [envelope.raw for envelope in missed])
+
     def test_not_what_left_memory(self) -> None:
         """A slow reader costs no memory: what is older than the last seconds it hears of and asks for."""
         self.bring(3)

@@ -1,8 +1,9 @@
 """Asking for what was announced and did not come: pull timers, WANT, MISS, and broken promises.
 
 The first HAVE of an unknown id starts a timer of clamp(mean + 2 dev, 40, 400 ms), where mean and deviation are
-measured over envelopes that came without a pull. Then one announcer at a time is asked, the next after
-2.5 RTT + 60 ms, two at once from the third try (docs/design.rst, Figures).
+measured over envelopes that came without a pull; what a source announced instead of pushing it is waited for 400 ms.
+Then one announcer at a time is asked, the next after 2.5 RTT + 60 ms, two at once from the third try (docs/design.rst,
+Figures).
 
 Rule: only proof accuses. A link broke its promise if a PING of ours that followed the WANT was answered and the WANT
 was not (links keep order, so no clock and no stall of ours can accuse an honest peer), or if it said MISS right
@@ -45,6 +46,8 @@ class _Pull:
     first: float
     announced: dict[int, float] = field(factory=dict)
     asked: list[int] = field(factory=list)
+    coming: int = 0
+    """The source that announced it, if one did. Were we not behind it would have pushed it; it will when we are not."""
 
 
 class Arrival(NamedTuple):
@@ -112,6 +115,8 @@ class Puller:
         if state.pulls < MAX_PULLS_PER_LINK:
             pull.announced[state.link.number] = now
             state.pulls += 1
+            if state.source:
+                pull.coming = state.link.number
 
     def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> bool:
         """An anti-entropy exchange showed ids that we lack: ask for them as the link's window allows.
@@ -185,6 +190,9 @@ class Puller:
 
     def _next(self, envelope_id: bytes, pull: _Pull, asks: dict[int, list[bytes]]) -> None:
         now = self._context.now
+        if pull.coming in pull.announced and not pull.asked and now < pull.first + PULL_HIGH:
+            self._wake(envelope_id, pull.first + PULL_HIGH)
+            return
         for number in pull.asked:
             self._verify_promise(number)
         candidates = [

@@ -45,6 +45,8 @@ class Relay:
         self._states = states
         self._is_small = is_small
         self.flood = Flood(context)
+        self.deadline = float("inf")
+        """When the next of what was skipped is to be pushed."""
 
     def catch_up(self, state: LinkGossip) -> None:
         """Push what came since the channel stood, oldest first: the other side may have been up before us.
@@ -98,8 +100,8 @@ class Relay:
     def drained(self, state: LinkGossip) -> None:
         """The link takes pushes again: what it missed and was only told of goes before it has to ask, oldest first.
 
-        No more than makes it full again, and then it goes on when that is gone. What it asked for meanwhile it has, and
-        what is no longer in memory it has to ask for.
+        No more than may make it full again. It goes on when that has drained, or at the next tick if it took all of it.
+        What it asked for meanwhile it has, and what is no longer in memory it has to ask for.
         """
         if not state.pushes:
             state.skipped.clear()
@@ -112,6 +114,15 @@ class Relay:
             if not state.offers.get(envelope.id):
                 self._push(state, recent.spread, messages.push_frame(recent.hops, envelope.raw))
                 size += len(envelope.raw)
+        if state.skipped:
+            self.deadline = self._context.now
+
+    def tick(self) -> None:
+        """Go on with links that were full and are no longer."""
+        self.deadline = float("inf")
+        for state in self._states.values():
+            if state.skipped and not state.congested:
+                self.drained(state)
 
     def push(self, recent: Recent) -> None:
         """Push an envelope that is new here to whoever wants it."""
@@ -125,7 +136,7 @@ class Relay:
         others: list[LinkGossip] = []
         for state in self._unshown(spread):
             if state.pushes and (not sparing or state.rank == 1):
-                if state.congested:
+                if state.congested or state.skipped:  # what it missed goes first
                     state.skipped.append(envelope.id)
                 else:
                     chosen.append(state)

@@ -339,6 +339,7 @@ class Gossip:
         """When `tick` is next needed."""
         return min(
             self.announcer.deadline,
+            self.relay.deadline,
             self.puller.deadline,
             self.sources.deadline,
             self.server.deadline,
@@ -349,7 +350,7 @@ class Gossip:
     def tick(self) -> None:
         """Do what is due by now."""
         now = self._context.now
-        for part in (self.announcer, self.puller, self.server, self._sequences, self.sources):
+        for part in (self.announcer, self.relay, self.puller, self.server, self._sequences, self.sources):
             if now >= part.deadline:
                 part.tick()
         if now >= self._next_housekeeping:
