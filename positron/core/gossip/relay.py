@@ -125,7 +125,7 @@ class Relay:
                 self.drained(state)
 
     def push(self, recent: Recent) -> None:
-        """Push an envelope that is new here to whoever wants it."""
+        """Push an envelope that is new here to whoever wants it. Its author, who knows it, does not."""
         envelope, hops, spread = recent.envelope, recent.hops, recent.spread
         if hops >= envelope.ttl:
             return
@@ -134,7 +134,10 @@ class Relay:
         sparing = late or (big and hops > 0)
         chosen: list[LinkGossip] = []
         others: list[LinkGossip] = []
+        author = self._context.links.up.get(envelope.author)
         for state in self._unshown(spread):
+            if state.link is author:
+                continue
             if state.pushes and (not sparing or state.rank == 1):
                 if state.congested or state.skipped:  # what it missed goes first
                     state.skipped.append(envelope.id)

@@ -73,11 +73,13 @@ class Gossip:
             context, self.states, first_hand=first_hand, last_pull=lambda: self.puller.last_pull
         )
         self.server = Server(context, self.holdings, self.states)
-        is_small = lambda: self.sources.is_one_enough  # noqa: E731
-        self.relay = Relay(context, self.holdings, self.states, is_small=is_small)
-        self.announcer = Announcer(context, self.states, is_small=is_small)
+        self.relay = Relay(context, self.holdings, self.states, is_small=self._is_small)
+        self.announcer = Announcer(context, self.states, is_small=self._is_small)
         self._evidence: dict[int, Bucket] = {}
         self._next_housekeeping = 0.0
+
+    def _is_small(self) -> bool:
+        return self.sources.is_one_enough
 
     def load(self, index: Iterable[IndexEntry], state: dict[str, str]) -> None:
         """Take over what the store held."""
@@ -131,7 +133,7 @@ class Gossip:
                 state.author.debit(1, self._context.now)
                 state.spoke = self._context.now
                 if duplicate:
-                    self._came_from_author(state, envelope.id)
+                    self._came_from_author(envelope.id)
             elif state.source:
                 self.sources.pushed(state, duplicate)
             else:
@@ -163,9 +165,6 @@ class Gossip:
         spread = recent.spread
         spread.bearer = state.link.number
         spread.shown.add(spread.bearer)
-        author = context.links.up.get(envelope.author)
-        if author is not None:
-            spread.shown.add(author.number)
         if arrival.first is not None:
             self._evidence_before(spread, state, arrival, arrival.first)
         elif not by_sync:
@@ -178,13 +177,10 @@ class Gossip:
             self.relay.push(recent)
         self.announcer.announce(spread)
 
-    def _came_from_author(self, state: LinkGossip, envelope_id: bytes) -> None:
+    def _came_from_author(self, envelope_id: bytes) -> None:
         """An author pushed to us what a link had relayed before: that was waste, and who was read first is chance."""
         recent = self.holdings.recent.get(envelope_id)
-        if recent is None:
-            return
-        self.sources.showed(state, self._context.now - recent.spread.first)
-        bearer = self.states.get(recent.spread.bearer)
+        bearer = self.states.get(recent.spread.bearer) if recent is not None else None
         if bearer is not None and bearer.source:
             self.sources.pushed_in_vain(bearer)
 
