@@ -11,6 +11,7 @@ from positron.core.envelope import Envelope
 from positron.core.events import Fetch, Fetched
 from positron.core.gossip.announce import split_ids
 from positron.core.gossip.pull import (
+    BUSY_SECONDS,
     FIRST_DEV,
     FIRST_MEAN,
     GIVE_UP,
@@ -84,8 +85,9 @@ class TimerTests(Case):
         self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
 
     def test_a_source_is_waited_for(self) -> None:
-        """What a source announces instead of pushing it, it will push when we catch up: it is asked for after 400 ms,
-        whoever announced it first."""
+        """What a busy source announces instead of pushing it, it will push when we catch up: it is asked for after
+        400 ms, whoever announced it first."""
+        self.push(self.source, sealed(self.context))
         self.have(self.source, id_of(1))
         self.have(self.links[0], id_of(1), id_of(2))
         self.node.wait(0.1)
@@ -97,9 +99,19 @@ class TimerTests(Case):
 
     def test_a_source_that_went_is_not(self) -> None:
         """It will push nothing any more."""
+        self.push(self.source, sealed(self.context))
         self.have(self.source, id_of(1))
         self.have(self.links[0], id_of(1))
         self.node.unlink(self.source)
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.wants(), [(1, [id_of(1)])])
+
+    def test_a_source_that_only_talks_is_not(self) -> None:
+        """It brought nothing for half a second: what keeps it is not that we are behind."""
+        self.push(self.source, sealed(self.context))
+        self.node.wait(BUSY_SECONDS)
+        self.have(self.source, id_of(1))
+        self.have(self.links[0], id_of(1))
         self.node.wait(FIRST_WAIT + 0.001)
         self.assertEqual(self.wants(), [(1, [id_of(1)])])
 

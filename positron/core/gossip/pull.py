@@ -1,7 +1,7 @@
 """Asking for what was announced and did not come: pull timers, WANT, MISS, and broken promises.
 
 The first HAVE of an unknown id starts a timer of clamp(mean + 2 dev, 40, 400 ms), where mean and deviation are
-measured over envelopes that came without a pull; what a source announced instead of pushing it is waited for 400 ms.
+measured over envelopes that came without a pull; for what a busy source announced instead of pushing it, it is 400 ms.
 Then one announcer at a time is asked, the next after 2.5 RTT + 60 ms, two at once from the third try (docs/design.rst,
 Figures).
 
@@ -27,6 +27,9 @@ MAX_PULLS = 4096
 MAX_PULLS_PER_LINK = 256
 PULL_LOW, PULL_HIGH = 0.040, 0.400
 FIRST_MEAN, FIRST_DEV = 0.120, 0.040
+BUSY_SECONDS = 0.5
+"""A source is busy for so long after it brought something new."""
+
 MISS_OFFENDS_WITHIN = 2.0
 GIVE_UP = 10.0
 UNANSWERED_CHECK = 2.0
@@ -47,7 +50,8 @@ class _Pull:
     announced: dict[int, float] = field(factory=dict)
     asked: list[int] = field(factory=list)
     coming: int = 0
-    """The source that announced it, if one did. Were we not behind it would have pushed it; it will when we are not."""
+    """The busy source that announced it, if one did. Were we not behind it would have pushed it; it will when we are
+    not. One that brought nothing lately may be a liar."""
 
 
 class Arrival(NamedTuple):
@@ -115,7 +119,7 @@ class Puller:
         if state.pulls < MAX_PULLS_PER_LINK:
             pull.announced[state.link.number] = now
             state.pulls += 1
-            if state.source:
+            if state.source and now - state.link.last_useful < BUSY_SECONDS:
                 pull.coming = state.link.number
 
     def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> bool:
