@@ -85,8 +85,8 @@ class TimerTests(Case):
         self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
 
     def test_a_source_is_waited_for(self) -> None:
-        """What a busy source announces instead of pushing it, it will push when we catch up: it is asked for after
-        400 ms, whoever announced it first."""
+        """What our best source announces while it is busy it will push when we catch up: it is asked for after 400 ms,
+        whoever announced it first."""
         self.push(self.source, sealed(self.context))
         self.have(self.source, id_of(1))
         self.have(self.links[0], id_of(1), id_of(2))
@@ -110,6 +110,15 @@ class TimerTests(Case):
         """It brought nothing for half a second: what keeps it is not that we are behind."""
         self.push(self.source, sealed(self.context))
         self.node.wait(BUSY_SECONDS)
+        self.have(self.source, id_of(1))
+        self.have(self.links[0], id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.wants(), [(1, [id_of(1)])])
+
+    def test_another_source_is_not(self) -> None:
+        """Only the best one pushes what is large, as everything is in a flood."""
+        self.push(self.source, sealed(self.context))
+        self.source.told_rank = 2
         self.have(self.source, id_of(1))
         self.have(self.links[0], id_of(1))
         self.node.wait(FIRST_WAIT + 0.001)

@@ -22,8 +22,9 @@ _ONE_ID = _HAVE + b"\x91\xc4\x10"
 """How the frame of a HAVE of one id begins: an array of one, a byte string of 16 bytes."""
 
 BATCH_SECONDS, BATCH_SECONDS_SMALL = 0.025, 0.25
-"""How long a batch waits; the second in a network so small that all comes from the authors themselves: there a HAVE is
-for the case that one breaks down in the middle, and for each envelope it costs as much as a push."""
+"""How long a batch waits; the second is of what others said, in a network so small that all comes from the authors
+themselves. There it is for the case that one breaks down in the middle, and for each envelope it costs as much as a
+push."""
 
 BATCH_LINKS = 6
 DIGEST_SECONDS = 1.0
@@ -46,7 +47,7 @@ class Announcer:
         self.deadline = float("inf")
         """When the next batch or digest is due."""
 
-    def announce(self, spread: Spread) -> None:
+    def announce(self, spread: Spread, own: bool = False) -> None:
         """A new envelope is held: tell every link that has not shown it, each at its speed."""
         shown, told = spread.shown, spread.told
         envelope_id = spread.id
@@ -71,7 +72,7 @@ class Announcer:
             others = self._context.rng.sample(others, BATCH_LINKS)
         for number in others:
             self._batch[number].append(spread)
-        wait = BATCH_SECONDS_SMALL if self._is_small() else BATCH_SECONDS
+        wait = BATCH_SECONDS_SMALL if not own and self._is_small() else BATCH_SECONDS
         if self._batch_due > now + wait:
             self._batch_due = now + wait
             self.deadline = min(self._batch_due, self._digest_due)

@@ -1,9 +1,9 @@
 """Asking for what was announced and did not come: pull timers, WANT, MISS, and broken promises.
 
 The first HAVE of an unknown id starts a timer of clamp(mean + 2 dev, 40, 400 ms), where mean and deviation are
-measured over envelopes that came without a pull; for what a busy source announced instead of pushing it, it is 400 ms.
-Then one announcer at a time is asked, the next after 2.5 RTT + 60 ms, two at once from the third try (docs/design.rst,
-Figures).
+measured over envelopes that came without a pull. What our best source announced while it was busy, instead of pushing
+it, is waited for 400 ms. Then one announcer at a time is asked, the next after 2.5 RTT + 60 ms, two at once from the
+third try (docs/design.rst, Figures).
 
 Rule: only proof accuses. A link broke its promise if a PING of ours that followed the WANT was answered and the WANT
 was not (links keep order, so no clock and no stall of ours can accuse an honest peer), or if it said MISS right
@@ -50,8 +50,8 @@ class _Pull:
     announced: dict[int, float] = field(factory=dict)
     asked: list[int] = field(factory=list)
     coming: int = 0
-    """The busy source that announced it, if one did. Were we not behind it would have pushed it; it will when we are
-    not. One that brought nothing lately may be a liar."""
+    """Our best source, if it announced it while it was busy. Were we not behind it would have pushed it; it will when
+    we are not. Others push nothing large, and one that brought nothing lately may be a liar."""
 
 
 class Arrival(NamedTuple):
@@ -119,7 +119,7 @@ class Puller:
         if state.pulls < MAX_PULLS_PER_LINK:
             pull.announced[state.link.number] = now
             state.pulls += 1
-            if state.source and now - state.link.last_useful < BUSY_SECONDS:
+            if state.told_rank == 1 and now - state.link.last_useful < BUSY_SECONDS:
                 pull.coming = state.link.number
 
     def shown_by_sync(self, state: LinkGossip, ids: list[bytes]) -> bool:

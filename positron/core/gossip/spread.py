@@ -223,7 +223,7 @@ class Gossip:
         recent = self.holdings.keep(envelope, 0, topics_of(entries), mark)
         self._sequences.accept(envelope, entries, 0, self._context.me.node_id, live=True)
         self.relay.push(recent)
-        self.announcer.announce(recent.spread)
+        self.announcer.announce(recent.spread, own=True)
 
     # -------------------------------------------------------------------------------------- HAVE, WANT, MISS
 
