@@ -205,6 +205,15 @@ class SealTests(Case):
         self.turn()
         self.assertEqual(self.counts()[before:], [1])
 
+    def test_a_flood_that_ebbs_away_ends(self) -> None:
+        """Nor does a message of a thousand a second wait longer than 2 ms because there were more before."""
+        self.flood()
+        for _ in range(60):
+            self.publish(b"x")
+            self.turn()
+            self.wait(0.001)
+        self.assertTrue(all(count <= 3 for count in self.counts()[-10:]), self.counts())
+
     def test_a_full_envelope_waits_no_longer(self) -> None:
         """In a flood, too, 256 messages or 64 KiB go at once; what is left over waits for company again."""
         for payloads, full in (([b"x"] * MAX_BUNDLE, MAX_BUNDLE), ([bytes(4096)] * 17, 17)):

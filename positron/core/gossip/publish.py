@@ -31,7 +31,8 @@ FEW = 2
 WAIT = 0.002
 MANY = 8
 FLOOD_WAIT = 0.010
-"""Seconds that sealing waits while more messages follow, within `WAIT`, on an envelope of `MANY`: 4,000 a second."""
+"""Seconds that sealing waits while more messages follow, within `WAIT`, on an envelope of `MANY`: 4,000 a second. It is
+over at half as many."""
 MAX_OUTBOX = 4096
 MAX_OUTBOX_BYTES = 1024 * 1024
 """Messages and their bytes accepted and not yet sealed; beyond either `publish` waits."""
@@ -124,9 +125,10 @@ class Publisher:
     def _patience_now(self) -> float:
         """Seconds until what comes now is to be sealed: one of 0, `WAIT`, `FLOOD_WAIT`."""
         now = self._context.now
-        if self._patience and self._sealed_last >= MANY and now - self._sealed_at[-1] < WAIT:
-            return FLOOD_WAIT
         sealed = self._sealed_at
+        if self._patience and now - sealed[-1] < WAIT:
+            if self._sealed_last >= MANY * max(1.0, (sealed[-1] - sealed[-2]) / (2 * WAIT)):
+                return FLOOD_WAIT
         return WAIT if len(sealed) > FEW and now - sealed[0] < LATELY else 0.0
 
     def tick(self) -> None:
