@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -40,10 +41,23 @@ def play(scenario: Scenario) -> Row:
 
 @contextmanager
 def cores(count: int) -> Iterator[Executor]:
-    """An executor of as many processes as this machine has cores, at most `count`."""
+    """An executor of as many processes as this machine has cores, at most `count`. They end when this one is killed."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(count, os.cpu_count() or 1), mp_context=spawn) as executor:
+    workers = min(count, os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as executor:
         yield executor
+
+
+def _end_with_parent() -> None:
+    """Nobody hears of a run whose asker is gone, so it is not played to its end."""
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _outlive_nobody() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

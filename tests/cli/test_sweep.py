@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -9,6 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,6 +42,30 @@ def threads(_count: int) -> Iterator[Executor]:
     """Where runs are played in tests that are not about processes."""
     with ThreadPoolExecutor(1) as executor:
         yield executor
+
+
+KILLED = """
+import os, time
+from positron.simulation.sweep import cores
+with cores(1) as executor:
+    print(executor.submit(os.getpid).result(), flush=True)
+    executor.submit(time.sleep, 60).result()
+"""
+
+
+class CoresTests(SynchronousTestCase):
+    @skipUnless(hasattr(os, "pidfd_open"), "only Linux tells when a process that is not our child ends")
+    def test_killed(self) -> None:
+        """No worker goes on when whoever asked is killed: it would keep a core busy for nobody."""
+        with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as asker:
+            assert asker.stdout is not None
+            worker = os.pidfd_open(int(asker.stdout.readline()))
+            self.addCleanup(os.close, worker)
+            asker.kill()
+            ended, _, _ = select.select([worker], [], [], 20)
+        if not ended:
+            signal.pidfd_send_signal(worker, signal.SIGKILL)
+        self.assertEqual(ended, [worker])
 
 
 class SweepTests(SynchronousTestCase):
