@@ -40,6 +40,7 @@ PEERS = {
     "positron": ([sys.executable, str(HERE / "node_positron.py")], False, 50_000),
     "nats": ([str(INSTALLED / "misc/bin/python"), str(HERE / "node_nats.py")], False, 50_000),
     "nats+ed25519": ([str(INSTALLED / "misc/bin/python"), str(HERE / "node_nats.py")], True, 20_000),
+    "twisted+ed25519": ([sys.executable, str(HERE / "node_twisted.py")], True, 20_000),
     "zenoh": ([str(INSTALLED / "misc/bin/python"), str(HERE / "node_zenoh.py")], False, 50_000),
     "js-libp2p": (
         [str(INSTALLED / "js/node_modules/.bin/node"), str(INSTALLED / "js/node_jslibp2p.mjs")],
