@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from positron import __version__
 from positron.config import Config
@@ -91,9 +91,8 @@ class Node(Life):
         self._peer_waits = [wait for wait in self._peer_waits if wait[1] is not waiting]
 
     def flush(self) -> Deferred[None]:
-        """Fires when everything so far is on disk. `StoreError` if it cannot be."""
-        store = None if self._resources is None else self._resources.store
-        return fail(NotRunning("the node is not running")) if store is None else store.flush()
+        """Fires when everything so far is on disk, whatever was accepted included. `StoreError` if it cannot be."""
+        return self._gossip.flush()
 
     # -------------------------------------------------------------------------------------------------- talking
 
@@ -136,7 +135,10 @@ class Node(Life):
         return self._gossip.messages(pattern, history)
 
     def history(self, topic: str, limit: int = 100) -> Deferred[list[Message]]:
-        """The last `limit` messages of a topic or pattern that came, ordered by creation, so each author's in order."""
+        """The last `limit` messages of a topic or pattern that are kept, this node's own included.
+
+        They are ordered by creation, so each author's in order.
+        """
         return self._gossip.history(topic, limit)
 
     def message(self, id_text: str) -> Deferred[dict[str, Any] | None]:

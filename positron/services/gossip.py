@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from positron.core.direct import Acknowledged
 from positron.core.envelope import Entry, Sealer
-from positron.core.events import Deliver, Event, Publish, Published, Sealed, SendDirect
+from positron.core.events import Deliver, Event, Publish, Published, Sealed, SendDirect, Tick
 from positron.core.identity import to_text
 from positron.core.notices import Lagged, Notice
 from positron.core.records import EnvelopeKept
@@ -129,10 +129,19 @@ class GossipService(Service):
         self._step(SendDirect(token, recipient, payload, timeout))
         return acknowledged
 
+    def flush(self) -> Deferred[None]:
+        """See `Node.flush`."""
+        if self._store is None:
+            return fail(NotRunning("the node is not running"))
+        # What this turn published is sealed now; in a flood, or over budget, that takes its time.
+        self._step(Tick())
+        return self._store.flush().addCallback(lambda _: self._receipts.settled())
+
     def _accepted(self, published: Published) -> Receipt:
         return self._receipt(published.seq, published.peers)
 
     def _receipt(self, seq: int, peers: int) -> Receipt:
+        self._receipts.accepted = seq
         return Receipt(
             id=message_id(self._author, self._epoch, seq), seq=seq, peers=peers, receipts=self._receipts
         )
@@ -262,6 +271,7 @@ class GossipService(Service):
             raise ValueError(f"limit is 0 to {MAX_HISTORY}, not {limit}")
         if self._store is None:
             return fail(NotRunning("the node is not running"))
+        self._step(Tick())  # as in `flush`
         wants = Subscription(pattern, _nothing, self).wants
         return self._store.history(pattern, limit).addCallback(self._newest, wants, limit)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from twisted.internet.defer import Deferred, succeed
+
 from positron.errors import StoreError
 from positron.services.waiting import Outcome
 
@@ -16,6 +18,8 @@ class Receipts:
     """What is known of the messages of one run, by sequence number. Numbers begin at 1."""
 
     def __init__(self) -> None:
+        self.accepted = 0
+        """The last sequence number given out."""
         self._healthy = True
         self._sealed = 0
         self._settled = 0
@@ -36,6 +40,11 @@ class Receipts:
             else:
                 self._expected[seq] = outcome
         return outcome
+
+    def settled(self) -> Deferred[None]:
+        """Fires when everything accepted so far is stored; fails as the receipt of the last would. What is known to
+        have failed already is not waited for."""
+        return succeed(None) if self.accepted <= self._settled else self.expect(self.accepted).wait()
 
     def sealed(self, seq: int, count: int, mark: int) -> None:
         """Messages `seq .. seq + count - 1` are stored when `mark` is; marks rise."""

@@ -546,6 +546,18 @@ class LifeTests(NetworkTestCase):
         self.network.run(10)
         self.assertEqual([message.data for message in heard], list(range(10_000)))
 
+    def test_flush_covers_what_was_just_accepted(self):
+        """What `publish` accepted is kept when a later `flush` fires, sealed already or not, and is history."""
+        (a,) = self.start("a")
+        self.network.wait(a.publish("t", 0))
+        self.assertEqual(len(self.successResultOf(a.history("t"))), 1)
+        for number in range(1, 2_000):
+            a.publish("t", number)
+        flushed = a.flush()
+        self.network.wait(flushed)
+        self.assertEqual(a.stats().store["messages"], 2_000)
+        self.network.wait(a.flush())
+
     def test_flushed_before_it_is_closed(self):
         """A stop writes what waits and then closes; a store that cannot write is logged and holds nothing up."""
         (a,) = self.start("a")

@@ -116,6 +116,20 @@ class ReceiptsTests(SynchronousTestCase):
         for seq in (8, 9):
             self.failureResultOf(receipts.expect(seq).wait(), NotRunning)
 
+    def test_settled(self):
+        """Everything so far is settled once the last accepted is; what failed before is not waited for."""
+        receipts = Receipts()
+        self.assertIsNone(self.successResultOf(receipts.settled()))
+        receipts.accepted = 2
+        settled = receipts.settled()
+        receipts.sealed(1, 1, 5)
+        receipts.stored(5)
+        self.assertNoResult(settled)
+        receipts.sealed(2, 1, 6)
+        receipts.storing(False)
+        self.failureResultOf(settled, StoreError)
+        self.assertIsNone(self.successResultOf(receipts.settled()))
+
     def test_two_stretches(self):
         """A store that stops twice: what it took in between is stored."""
         receipts = Receipts()
