@@ -35,7 +35,7 @@ from positron.services.network import Network, TCPNetwork
 from positron.services.notices import Notices
 from positron.services.peers import PeerService
 from positron.services.trust import TrustService
-from positron.services.waiting import Outcome, Tokens
+from positron.services.waiting import Outcome, Tokens, fire
 from positron.store import Store
 from positron.transport import TLSIdentity
 
@@ -305,7 +305,7 @@ class Life(MultiService):
         self._up.clear()
         self._notices.finish()
         for _count, waiting in waits:
-            waiting.errback(NotRunning("the node stopped"))
+            fire(waiting, Failure(NotRunning("the node stopped")))
         if stopping is not None:
             stopping.succeed(None)
 
@@ -336,7 +336,7 @@ class Life(MultiService):
         due = [wait for wait in self._peer_waits if wait[0] <= len(self._up)]
         self._peer_waits = [wait for wait in self._peer_waits if wait[0] > len(self._up)]
         for _count, waiting in due:
-            waiting.callback(None)
+            fire(waiting, None)
 
     def _stored(self, mark: int) -> None:
         self._trust.stored(mark)

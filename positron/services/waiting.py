@@ -40,7 +40,7 @@ class Outcome(Generic[T]):
         """A fresh Deferred of it."""
         waiting: Deferred[T] = Deferred(self._waits_remove)
         if self._settled:
-            _fire(waiting, self._known)
+            fire(waiting, self._known)
         else:
             self._waits.append(waiting)
         return waiting
@@ -60,14 +60,15 @@ class Outcome(Generic[T]):
         self._known = known
         waits, self._waits = self._waits, []
         for waiting in waits:
-            _fire(waiting, known)
+            fire(waiting, known)
 
     def _waits_remove(self, waiting: Deferred[T]) -> None:
         if waiting in self._waits:
             self._waits.remove(waiting)
 
 
-def _fire(waiting: Deferred[Any], known: object) -> None:
+def fire(waiting: Deferred[Any], known: object) -> None:
+    """End a wait with a result or a `Failure`, unless whoever was told before has cancelled it meanwhile."""
     if waiting.called:
         return
     if isinstance(known, Failure):
@@ -108,4 +109,4 @@ class Tokens:
         """The core is gone: everything open fails with `error`."""
         waiting, self._open = list(self._open.values()), {}
         for asked, _ in waiting:
-            asked.errback(Failure(error))
+            fire(asked, Failure(error))

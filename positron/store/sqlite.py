@@ -169,11 +169,14 @@ class SQLiteStore:
 
     def _reach_disk(self) -> Deferred[None]:
         """Fires when all that was remembered so far is synced."""
-        waiting: Deferred[None] = Deferred(self._flushes.__delitem__)
+        waiting: Deferred[None] = Deferred(self._forget_flush)
         self._flushes[waiting] = self._backlog.last
         if self._writing is None:
             self._write()
         return waiting
+
+    def _forget_flush(self, waiting: Deferred[None]) -> None:
+        self._flushes.pop(waiting, None)
 
     def _arrange(self, soon: bool) -> None:
         """See to it that a write begins, at once if `soon`."""
@@ -225,7 +228,8 @@ class SQLiteStore:
         if batch.mark:
             self.on_stored(batch.mark)
         for waiting in reached:
-            waiting.callback(None)
+            if not waiting.called:  # one before it may have cancelled it
+                waiting.callback(None)
 
     def _not_written(self, failure: Failure, batch: Batch) -> None:
         self._writing = None
@@ -243,7 +247,8 @@ class SQLiteStore:
     def _fail_flushes(self, failure: Failure) -> None:
         flushes, self._flushes = self._flushes, {}
         for waiting in flushes:
-            waiting.errback(failure)
+            if not waiting.called:
+                waiting.errback(failure)
 
     def _retry_later(self) -> None:
         if self._write_call is None and self._accepts:

@@ -2,7 +2,7 @@
 
 from attrs import asdict
 from attrs.exceptions import FrozenInstanceError
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, race
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -349,6 +349,21 @@ class CancelTests(NetworkTestCase):
         self.network.run(1)
         self.assertEqual([message.data for message in heard], ["sent all the same"])
         self.network.wait(a.ping(b.node_id))
+
+    def test_one_that_fires_cancels_the_others(self):
+        """Whoever is told first may give up the rest, as `race` does, and harms nobody."""
+        a, _ = self.start("a", "b")
+        soon = race([a.when_peers(2), a.when_peers(2)])
+        waits = []
+        stranger = self.network.identity("stranger").node_id
+        waits += [a.send(stranger, "x", timeout=100) for _ in range(3)] + [a.when_peers(9) for _ in range(3)]
+        for wait in waits:
+            wait.addErrback(lambda _: [each.cancel() for each in waits])
+        self.network.node("c", bootstrap=["a"]).startService()
+        self.assertEqual(self.network.wait(soon)[0], 0)
+        self.network.wait(a.stopService())
+        self.assertTrue(all(each.called for each in waits))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_when_ready(self):
         """Cancelling one wait for the start leaves the others, and the start, alone."""

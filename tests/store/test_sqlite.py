@@ -107,6 +107,17 @@ class SQLiteStoreTests(StoreContract, TestCase):
         await second
         assert self.look("SELECT count(*) FROM envelopes") == [(1,)]
 
+    async def test_a_flush_that_fires_cancels_another(self) -> None:
+        """Whoever is told first may cancel the rest, and the store goes on."""
+        await self.open()
+        self.store.remember(envelope(1))
+        first, second = self.store.flush(), self.store.flush()
+        first.addCallback(lambda _: second.cancel())
+        with self.assertRaises(CancelledError):
+            await second
+        await first
+        await self.store.flush()
+
     async def test_flush_waits_for_a_write_under_way(self) -> None:
         """A flush during a write that nobody waited for syncs that one, and what came after it."""
         await self.open()
