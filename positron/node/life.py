@@ -138,15 +138,21 @@ class Life(MultiService):
         if self._stopping is None:
             self._peers.bind(self.config)
         super().startService()
-        before = succeed(None) if self._stopping is None else self._stopping.wait()
+        before = self._ended()
         started = self._started = Outcome()
         readiness = self._readiness
         starting = before.addCallback(lambda _: Deferred.fromCoroutine(self._start(readiness)))
         starting.addErrback(self._start_failed, readiness)
         starting.addCallback(started.succeed)
 
+    def _ended(self) -> Deferred[None]:
+        """Fires when the last stop is over, and every start that was to follow it and is not wanted any more."""
+        stopped = succeed(None) if self._stopping is None else self._stopping.wait()
+        started = succeed(None) if self._started is None else self._started.wait()
+        return stopped.addCallback(lambda _: started)
+
     async def _start(self, readiness: Outcome[Any]) -> None:
-        self._check_wanted()
+        self._check_wanted(readiness)
         self._peers.bind(self.config)
         self._listen = self._peers.listening.addresses
         resources = Resources(self._reactor, self.config, self.clocks, *self._given)
@@ -156,7 +162,7 @@ class Life(MultiService):
         assert identity is not None and store is not None
         self._create(identity, store, loaded)
         await self._start_control(resources)
-        self._check_wanted()
+        self._check_wanted(readiness)
         self._go(identity, store, loaded.epoch)
         resources.note(self._peers.listening.port)
         self._notices.tell(Ready(node_id=self.node_id, address=self.address))
@@ -214,8 +220,9 @@ class Life(MultiService):
             address=", ".join(self._listen),
         )
 
-    def _check_wanted(self) -> None:
-        if not self.running:
+    def _check_wanted(self, readiness: Outcome[Any]) -> None:
+        # Not `running`: that may be for the sake of a start behind this one.
+        if readiness is not self._readiness:
             raise NotRunning("the node was stopped before it was ready")
 
     async def _undo(self) -> None:
@@ -232,7 +239,7 @@ class Life(MultiService):
     def _start_failed(self, failure: Failure, readiness: Outcome[Any]) -> Deferred[None]:
         error = failure.value
         assert isinstance(error, Exception)
-        if self.running and not readiness.awaited:
+        if readiness is self._readiness and not readiness.awaited:
             # Nobody asked to be told, so it is told here.
             if isinstance(error, (PositronError, OSError)):
                 self._log.critical("The node cannot start: {error}", error=str(error))

@@ -542,6 +542,24 @@ class LifeTests(NetworkTestCase):
         self.assertFalse(b.ready)
         self.assertEqual(b.listen, [])
 
+    def test_stopped_and_started_in_a_hurry(self):
+        """However often that is asked for in one turn, the node runs once in the end, and stops."""
+        a, b = self.start("a", "b")
+        heard = self.listen(b)
+        for _ in range(3):
+            a.stopService()
+            a.startService()
+        unwanted = a.when_ready()
+        a.stopService()
+        self.failureResultOf(unwanted, NotRunning)
+        a.startService()
+        self.network.wait(a.when_ready())
+        self.network.wait(a.when_peers(1))
+        self.network.wait(a.publish("t", 1))
+        self.network.run(1)
+        self.assertEqual([message.seq for message in heard], [1])
+        self.assertEqual(len(b.peers()), 1)
+
     def test_stop_before_start(self):
         """Stopping a node that never ran is no harm; who waited for it is told."""
         a = self.network.node("a")

@@ -113,6 +113,20 @@ class TwoNodesTests(SocketsTestCase):
         self.assertLess(first.id, second.id)
 
     @inlineCallbacks
+    def test_stopped_and_started_in_a_hurry(self):
+        """A node does not stand in its own way, whatever was asked for before it had stopped."""
+        a = self.node(data_dir=self.folder())
+        a.startService()
+        yield a.when_ready()
+        for _ in range(3):
+            a.stopService()
+            a.startService()
+        yield a.when_ready()
+        yield a.publish("t", 1)
+        yield a.flush()
+        self.assertEqual(a.stats().store["messages"], 1)
+
+    @inlineCallbacks
     def test_one_node_a_folder(self):
         """A second node in one data folder is told so, in a sentence, and harms nothing."""
         folder = self.folder()
