@@ -244,6 +244,27 @@ class ExpiryTests(Case):
         self.wait(21)
         self.assertFalse(self.holdings.is_known(kept.id))
 
+    def test_what_went_before_its_time(self) -> None:
+        """T32: what a flood pushed below the floor takes no memory for the rest of its life, which is a day."""
+        signer: Any = Cheap(CAROL.node_id)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for second in range(100):
+            for place in range(50):
+                self.keep(second * 50 + place + 1, author=signer, body=b"")
+            self.context.actions.clear()
+            self.wait(1)
+            self.index.raise_floor(self.context.wall_ms - 1000)  # as it does when there are too many entries
+        self.wait(RECENT_SECONDS + 60)
+        self.index.raise_floor(self.context.wall_ms)
+        self.wait(1)
+        self.context.actions.clear()
+        self.assertEqual(len(self.holdings.known), 0)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        self.assertTrue(after - before < 200_000, after - before)
+
     def test_in_batches(self) -> None:
         """Thousands that end at once are let go over some seconds, 500 at a time, and all of them."""
         for seq in range(1, 1202):
@@ -348,6 +369,24 @@ class QuotaTests(Case):
         self.assertTrue(self.holdings.is_stub(flood[0].id))
         self.assertTrue(0 < sum(held) < 999)
 
+    def test_many_authors_of_little(self) -> None:
+        """T32: thousands who hold a few envelopes each cannot have us look at all of it for each that comes."""
+        self.context = context_of()
+        self.holdings = Holdings(self.context, Index())
+        looked = Counted()
+        self.holdings.known = looked
+        signers: list[Any] = [Cheap(number.to_bytes(32, "big")) for number in range(8000)]
+        for place in range(MAX_ENVELOPES + 1000):
+            self.keep(place // 8000 + 1, author=signers[place % 8000], body=b"")
+            self.context.actions.clear()
+            self.context.now += 0.0005
+        self.assertTrue(0.98 * MAX_ENVELOPES < self.holdings.envelopes <= MAX_ENVELOPES)
+        self.assertTrue(0 < looked.walks <= 4, looked.walks)
+        held = [0] * 8000
+        for entry in self.holdings.known.values():
+            held[int.from_bytes(entry.author, "big")] += entry.size > 0
+        self.assertTrue(max(held) - min(held) <= 2, "whoever holds most gives way")
+
     def test_count(self) -> None:
         """The number of envelopes binds as well, and prunes the author of most envelopes, not of most bytes."""
         self.context = context_of()
@@ -364,6 +403,17 @@ class QuotaTests(Case):
         self.assertTrue(self.holdings.envelopes > 0.9 * MAX_ENVELOPES)
         self.assertTrue(all(self.holdings.known[envelope.id].size for envelope in heavy))
         self.assertTrue(self.holdings.is_held(light.id))
+
+
+class Counted(dict[bytes, IndexEntry]):
+    """Counts how often all of it was looked at."""
+
+    walks = 0
+
+    def values(self) -> Any:
+        """Everything, once more."""
+        self.walks += 1
+        return super().values()
 
 
 def _envelopes() -> int:

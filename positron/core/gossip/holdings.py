@@ -37,6 +37,10 @@ RECENT_OVERHEAD = 1000
 """What one of them takes beside its bytes: objects, two sets, its place (measured). Of a short one that is most."""
 
 EXPIRY_BATCH = 500
+PRUNED_AT_ONCE = 128
+"""Of all that is held, a part of so many is pruned at once. It takes a look at everything, which thousands of authors who
+hold a few envelopes each could else have us take for every envelope of theirs."""
+
 FLOOR_STEP_MS = 10_000
 """A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
 floors are mostly equal and what is about to end is not reconciled. Short retentions have steps of a tenth."""
@@ -238,6 +242,10 @@ class Holdings:
                 self._drop(entry)
                 done += 1
         self._flush_drops()
+        if len(self._expiry) > 2 * len(self.known) + EXPIRY_BATCH:
+            # What went before its time, for lack of room, would be waited for until then: hours of a flood.
+            self._expiry = [(self._ends(entry), entry.id) for entry in self.known.values()]
+            heapq.heapify(self._expiry)
 
     # ---------------------------------------------------------------------------------------------- private
 
@@ -331,15 +339,29 @@ class Holdings:
             self._floor_rose()
 
     def _prune_most(self) -> None:
-        """Turn the oldest twentieth of what the author who holds most has into stubs, at least one."""
+        """The author who holds most has the oldest twentieth of it turned into stubs, at least one; then whoever holds
+        most now, until `PRUNED_AT_ONCE` is done."""
         by_count = self.envelopes > MAX_ENVELOPES
-        author, _ = max(
-            self._shares.items(), key=lambda item: item[1].envelopes if by_count else item[1].bytes
-        )
-        entries = [entry for entry in self.known.values() if entry.author == author and entry.size]
-        entries.sort(key=lambda entry: entry.created_ms)
-        for entry in entries[: max(1, len(entries) // 20)]:
-            self._to_stub(entry)
+        goal = self.envelopes - self.envelopes // PRUNED_AT_ONCE
+        held: dict[bytes, list[IndexEntry]] = {author: [] for author in self._shares}
+        for entry in self.known.values():
+            if entry.size:
+                held[entry.author].append(entry)
+        most = [(-(s.envelopes if by_count else s.bytes), author) for author, s in self._shares.items()]
+        heapq.heapify(most)
+        while most:
+            _, author = heapq.heappop(most)
+            entries = held[author]
+            entries.sort(key=lambda entry: entry.created_ms)
+            gone = max(1, len(entries) // 20)
+            for entry in entries[:gone]:
+                self._to_stub(entry)
+            del entries[:gone]
+            if self.envelopes <= goal:
+                break
+            share = self._shares.get(author)
+            if share is not None:
+                heapq.heappush(most, (-(share.envelopes if by_count else share.bytes), author))
 
     def _raise_floor_by_age(self) -> None:
         step = min(FLOOR_STEP_MS, max(1, self._retention_ms // 10))
