@@ -29,7 +29,12 @@ MAX_INTERVALS = 512
 flood over several links, or after a cut, dozens of envelopes are on their way while later ones are here."""
 
 MAX_EPOCHS = 256
+EPOCHS_FORGOTTEN = 64
+"""Of a sequence that has more, at once: all that are left are written anew each time."""
+
 MAX_AUTHORS = 10_000
+AUTHORS_FORGOTTEN = 64
+"""When there are more, at most, at once: it takes a look at all of them."""
 HOLD_SECONDS = 2.0
 
 _first, _last = itemgetter(0), itemgetter(1)
@@ -152,8 +157,10 @@ class Sequences:
         if envelope.epoch <= author.floor_epoch:
             return "old"
         epoch = author.epochs.get(envelope.epoch)
-        if epoch is not None and overlaps(epoch.seen, envelope.seq, envelope.last_seq):
-            return "replay"
+        if epoch is not None:
+            return "replay" if overlaps(epoch.seen, envelope.seq, envelope.last_seq) else None
+        if len(author.epochs) >= MAX_EPOCHS and envelope.epoch < min(author.epochs):
+            return "old"  # it would be the first to be forgotten
         return None
 
     def accept(
@@ -316,8 +323,8 @@ class Sequences:
             (first, _), (_, last) = epoch.seen[0], epoch.seen[1]
             epoch.seen[:2] = [(first, last)]
         if len(author.epochs) > MAX_EPOCHS:
-            oldest = min(key for key in author.epochs if key != number)
-            self._forget_epochs(stream, author, oldest)
+            floor = sorted(author.epochs)[EPOCHS_FORGOTTEN - 1]
+            self._forget_epochs(stream, author, min(floor, number - 1))
 
     def _forget_epochs(self, stream: Stream, author: _Author, floor: int) -> None:
         author.floor_epoch = max(author.floor_epoch, floor)
@@ -353,22 +360,20 @@ class Sequences:
         return author
 
     def _make_room(self) -> None:
-        """First whoever said nothing within retention; else the youngest author of the link that brought most."""
+        """First whoever said nothing within retention; else the youngest of the link that brought most."""
         edge = self._context.wall_ms - int(self._context.parameters.retention * 1000) - 60_000
         stale = [stream for stream, author in self._streams.items() if author.touched_ms < edge]
         if stale:
             for stream in stale:
                 self._drop(stream)
             return
-        counts: dict[bytes, int] = {}
-        for author in self._streams.values():
-            counts[author.introduced_by] = counts.get(author.introduced_by, 0) + 1
-        most = max(counts, key=lambda key: counts[key])
-        youngest = max(
-            (stream for stream, author in self._streams.items() if author.introduced_by == most),
-            key=lambda stream: self._streams[stream].introduced_at,
-        )
-        self._drop(youngest)
+        brought: dict[bytes, list[Stream]] = {}
+        for stream, author in self._streams.items():
+            brought.setdefault(author.introduced_by, []).append(stream)
+        most = max(brought.values(), key=len)
+        most.sort(key=lambda stream: -self._streams[stream].introduced_at)
+        for stream in most[: min(AUTHORS_FORGOTTEN, len(most) // 2 + 1)]:
+            self._drop(stream)
 
     def _drop(self, stream: Stream) -> None:
         author = self._streams.pop(stream)

@@ -19,6 +19,8 @@ from positron.core.limits import Rate
 from positron.core.notices import Gap, Recovered
 from positron.core.records import SequencesDropped, SequencesKept
 from positron.core.sequences import (
+    AUTHORS_FORGOTTEN,
+    EPOCHS_FORGOTTEN,
     HOLD_SECONDS,
     MAX_AUTHORS,
     MAX_EPOCHS,
@@ -390,16 +392,46 @@ class LimitTests(Case):
         self.assertEqual(gaps, [f"gap {2 * place - 1}" for place in range(1, MAX_INTERVALS + 10)])
 
     def test_epochs(self) -> None:
-        """Beyond 256 epochs the oldest is forgotten, on disk too, and refused as old."""
+        """Beyond 256 epochs the oldest 64 are forgotten, on disk too, and refused as old."""
         for number in range(MAX_EPOCHS + 1):
             self.assertIsNone(self.come(1, epoch=OWED + number))
+        floor = OWED + EPOCHS_FORGOTTEN - 1
         self.assertEqual(
-            taken(self.context, SequencesDropped), [SequencesDropped(ALICE.node_id, 1, b"", OWED)]
+            taken(self.context, SequencesDropped), [SequencesDropped(ALICE.node_id, 1, b"", floor)]
         )
         self.assertEqual(self.come(2, epoch=OWED), "old")
-        self.assertEqual(self.come(1, epoch=OWED + 1), "replay")
+        self.assertEqual(self.come(2, epoch=floor), "old")
+        self.assertEqual(self.come(1, epoch=floor + 1), "replay")
         self.sequences.flush()
-        self.assertEqual(len(taken(self.context, SequencesKept)), MAX_EPOCHS)
+        self.assertEqual(len(taken(self.context, SequencesKept)), MAX_EPOCHS + 1 - EPOCHS_FORGOTTEN)
+
+    def test_an_epoch_older_than_all(self) -> None:
+        """T43: one that would be the first to be forgotten is refused, not held: what waits in it would be missed."""
+        for number in range(1, MAX_EPOCHS + 1):
+            self.come(1, epoch=OWED + number)
+        self.assertEqual(self.come(5, epoch=OWED), "old")
+        self.assertIsNone(self.come(5, epoch=OWED + 1), "this one is known")
+        self.wait(3)
+        self.assertEqual(self.sequences.deadline, float("inf"))
+
+    def test_an_epoch_older_than_most(self) -> None:
+        """T43: nor is one forgotten for which there is room just made."""
+        epochs = [OWED, *range(OWED + 2, OWED + 1 + MAX_EPOCHS)]
+        for epoch in epochs:
+            self.come(1, epoch=epoch)
+        self.assertIsNone(self.come(5, epoch=OWED + 1))
+        self.assertEqual(self.come(2, epoch=OWED), "old")
+        self.wait(3)
+        self.assertIn("5", self.told())
+
+    def test_a_flood_of_epochs(self) -> None:
+        """T33: an author that begins a new epoch with each envelope has us write a few rows for each, not hundreds."""
+        rows = 0
+        for number in range(1000):
+            self.come(1, epoch=OWED + number)
+            self.sequences.flush()
+            rows += len(taken(self.context, SequencesKept))
+        self.assertTrue(rows < 5 * 1000, rows)
 
     def test_two_gaps_each_in_its_time(self) -> None:
         """What waits for a second gap is given up two seconds after it came, the first being filled meanwhile."""
@@ -434,14 +466,25 @@ class LimitTests(Case):
         self.context.actions.clear()
 
     def test_authors(self) -> None:
-        """When full, the youngest author of the link that introduced most makes room."""
+        """When full, the youngest authors of the link that introduced most make room."""
         self.fill()
         self.come(1)
-        self.assertEqual(len(self.sequences), MAX_AUTHORS)
-        youngest = (MAX_AUTHORS - 2).to_bytes(32, "big")
-        self.assertEqual([drop.author for drop in taken(self.context, SequencesDropped)], [youngest])
-        self.assertFalse(self.sequences.tracks(youngest))
+        self.assertEqual(len(self.sequences), MAX_AUTHORS - AUTHORS_FORGOTTEN + 1)
+        youngest = range(MAX_AUTHORS - 2, MAX_AUTHORS - 2 - AUTHORS_FORGOTTEN, -1)
+        gone = [number.to_bytes(32, "big") for number in youngest]
+        self.assertEqual([drop.author for drop in taken(self.context, SequencesDropped)], gone)
+        self.assertFalse(self.sequences.tracks(gone[0]))
         self.assertTrue(self.sequences.tracks((MAX_AUTHORS - 1).to_bytes(32, "big")))
+
+    def test_a_flood_of_authors(self) -> None:
+        """T32: authors made up by the thousand have us look at all of them now and then, not for each new one."""
+        self.fill()
+        dropped = []
+        for number in range(1000):
+            self.come(1, author=Cheap(b"f" + number.to_bytes(31, "big")))
+            dropped.append(len(taken(self.context, SequencesDropped)))
+            self.assertTrue(len(self.sequences) <= MAX_AUTHORS)
+        self.assertTrue(sum(map(bool, dropped)) <= 20)
 
     def test_stale_authors_go_first(self) -> None:
         """Whoever has nothing within retention goes before anybody else."""

@@ -38,8 +38,8 @@ RECENT_OVERHEAD = 1000
 
 EXPIRY_BATCH = 500
 PRUNED_AT_ONCE = 128
-"""Of all that is held, a part of so many is pruned at once. It takes a look at everything, which thousands of authors who
-hold a few envelopes each could else have us take for every envelope of theirs."""
+"""Of all that is held, a part of so many is pruned at once. It takes a look at everything, which thousands of authors
+who hold a few envelopes each could else have us take for every envelope of theirs."""
 
 FLOOR_STEP_MS = 10_000
 """A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
