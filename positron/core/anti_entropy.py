@@ -1,8 +1,9 @@
 """When and with whom sets are reconciled: sessions of `positron.core.sync` over links.
 
 On link-up the dialler starts; every `sync_interval` one random link; 1 s after a session that brought something new
-the same link again, so a session that ended short of all is continued. Four sessions are open at once at most, more
-are answered busy; a link may open 0.5 a second (burst 4).
+the same link again, so a session that ended short of all is continued. Whoever holds something at link-up that is too
+young for an exchange asks again after 1 s, too: it came before the channel stood, so nobody pushed or announced it.
+Four sessions are open at once at most, more are answered busy; a link may open 0.5 a second (burst 4).
 
 In sync a session is one message of about 40 bytes and an empty one that ends it, so that it holds no place until it
 times out. What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it
@@ -19,7 +20,7 @@ from positron.core import messages
 from positron.core.context import Context
 from positron.core.limits import Bucket
 from positron.core.links import Link
-from positron.core.sync import Index, Session
+from positron.core.sync import Index, Session, bound
 from positron.errors import MessageError
 
 MAX_SESSIONS = 4
@@ -30,6 +31,7 @@ AGAIN_SECONDS = 1.0
 BUSY_SECONDS = 2.0
 CEILING_MS = 1000
 """What is younger than this is left to live traffic."""
+_NEVER_MS = (1 << 63) - 1
 
 SESSION_RATE, SESSION_BURST = 0.5, 4
 BYTES_RATE, BYTES_BURST = 64 * 1024, 256 * 1024
@@ -71,6 +73,7 @@ class AntiEntropy:
         self._sessions: dict[tuple[int, int, bool], _Open] = {}
         self._rates: dict[int, tuple[Bucket, Bucket]] = {}
         self._due: dict[int, float] = {}
+        self._young: set[int] = set()
         self._next_random = context.now + context.parameters.sync_interval
         self._numbers = 0
         self.deadline = self._next_random
@@ -79,6 +82,9 @@ class AntiEntropy:
     def link_up(self, link: Link) -> None:
         """A link is up: whoever dialled starts."""
         self._rates[link.number] = (Bucket(SESSION_RATE, SESSION_BURST), Bucket(BYTES_RATE, BYTES_BURST))
+        # Twice as old as is too young: clocks differ.
+        if self._index.count(bound(self._context.wall_ms - 2 * CEILING_MS), bound(_NEVER_MS)):
+            self._young.add(link.number)
         if link.outbound:
             self._later(link.number, 0.0)
 
@@ -86,6 +92,7 @@ class AntiEntropy:
         """Forget the link."""
         self._rates.pop(link.number, None)
         self._due.pop(link.number, None)
+        self._young.discard(link.number)
         for key in [key for key in self._sessions if key[0] == link.number]:
             del self._sessions[key]
 
@@ -193,5 +200,6 @@ class AntiEntropy:
         self._sessions.pop((session.link.number, session.number, session.ours), None)
         if session.agrees:
             session.link.agreed_at = self._context.now
-        if session.news:
+        if session.news or session.link.number in self._young:
+            self._young.discard(session.link.number)
             self._later(session.link.number, AGAIN_SECONDS)

@@ -27,9 +27,10 @@ class DeadlineTests(SynchronousTestCase):
         self.context = context_of(sync_interval=RARELY)
         self.lacking: list[bytes] = []
         self.ignored: set[int] = set()
+        self.index = Index()
         self.sync = AntiEntropy(
             self.context,
-            Index(),
+            self.index,
             known=lambda _id: False,
             ignored=lambda link: link.number in self.ignored,
             lacking=self.lacks,
@@ -108,6 +109,18 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.opened(), [])
         self.wait(0.002)
         self.assertEqual(self.opened(), [2])
+
+    def test_again_for_what_was_too_young(self) -> None:
+        """Whoever holds something at link-up that the exchange leaves out asks again after a second, once."""
+        self.index.add(WALL * 1000 - 100, bytes(16))
+        self.sync.link_up(self.links[0])
+        self.wait(0)
+        self.sync.received(self.links[0], messages.Sync(self.opened()[0], 1, b"", False))
+        self.wait(AGAIN_SECONDS + 0.001)
+        (again,) = self.opened()
+        self.sync.received(self.links[0], messages.Sync(again, 1, b"", False))
+        self.wait(60)
+        self.assertEqual(self.opened(), [])
 
     def test_not_again_for_what_nobody_asks_for(self) -> None:
         """A link that is ignored shows what it will not give: that is no news, nor a reason to go on."""

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import events
-from positron.core.notices import PeerDown
+from positron.core.notices import Gap, PeerDown
 from positron.errors import (
     ClockSkew,
     DeliveryTimeout,
@@ -110,6 +110,19 @@ class TalkingTests(NetworkTestCase):
         b.startService()
         self.network.run(10)
         self.assertEqual([message.data for message in heard], ["early"])
+
+    def test_published_while_everybody_starts(self):
+        """What was published just before a link was up comes in time to be in order: no gap is told."""
+        a, b = self.network.node("a"), self.network.node("b", bootstrap=["a"])
+        heard, told = self.listen(b), []
+        b.on_event(told.append)
+        a.startService()
+        b.startService()
+        for number in range(30):
+            self.network.wait(a.publish("n", number))
+            self.network.run(0.1)
+        self.assertEqual([(message.data, message.late) for message in heard], [(n, False) for n in range(30)])
+        self.assertEqual([notice for notice in told if isinstance(notice, Gap)], [])
 
     def test_history_is_for_those_who_ask(self):
         """What was published before a node ever started reaches its subscribers with history, and no others."""
