@@ -305,6 +305,14 @@ class Sequences:
             self._skip(stream, author, author.epochs[number], number)
         self.deadline = min(self._waiting.values(), default=float("inf"))
 
+    def leave(self) -> None:
+        """This node leaves: deliver all that is held back, for what was seen is not taken again after a restart."""
+        while self._waiting:
+            stream, number = next(iter(self._waiting))
+            author = self._streams[stream]
+            self._skip(stream, author, author.epochs[number], number)
+        self.deadline = float("inf")
+
     def flush(self) -> None:
         """Hand the changed intervals to the store; the swarm calls it once at the end of each event."""
         if not self._dirty:

@@ -239,6 +239,7 @@ class Swarm:
 
     def _leave(self) -> None:
         self._publisher.flush()
+        self._sequences.leave()
         self._conduct.keep(float("inf"))
         self.overlay.leave()
 

@@ -166,6 +166,17 @@ class OrderTests(Case):
         self.assertEqual(self.told(), ["4"])
         self.assertEqual(self.context.counters["gaps"], 1)
 
+    def test_leaving(self) -> None:
+        """Who leaves gives up on every gap at once: what was held back is not taken again after a restart."""
+        self.come(2)
+        self.come(3)
+        self.come(6)
+        self.come(2, author=Cheap(BOB.node_id))
+        self.sequences.leave()
+        self.assertEqual(self.told(), ["gap 1", "2", "3", "gap 4-5", "6", "gap 1", "2"])
+        self.assertEqual(self.sequences.gaps_open, 0)
+        self.assertEqual(self.sequences.deadline, float("inf"))
+
     def test_two_gaps(self) -> None:
         """Each held envelope waits its own 2 s."""
         self.come(2)

@@ -592,6 +592,23 @@ class LifeTests(NetworkTestCase):
         self.network.run(10)
         self.assertEqual([message.data for message in heard], list(range(10_000)))
 
+    def test_held_back_until_the_stop(self):
+        """What waits for an earlier message when a node stops is delivered then, and the rest after the restart."""
+        a, b = self.network.node("a"), self.network.node("b", bootstrap=["a"])
+        heard = self.listen(b)
+        a.startService()
+        b.startService()
+        for number in range(5):
+            self.network.wait(a.publish("n", number))
+            self.network.run(0.1)
+        self.assertEqual(heard, [])  # the first was published before the link, and comes a second later
+        self.network.wait(b.stopService())
+        b.startService()
+        self.network.wait(b.when_peers(1))
+        self.network.wait(a.publish("n", 5))
+        self.network.run(10)
+        self.assertEqual([message.data for message in heard], [1, 2, 3, 4, 5, 0])
+
     def test_flush_covers_what_was_just_accepted(self):
         """What `publish` accepted is kept when a later `flush` fires, sealed already or not, and is history."""
         (a,) = self.start("a")
