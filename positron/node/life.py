@@ -277,6 +277,7 @@ class Life(MultiService):
         self.step(events.Leave())
         # Whoever stops the node may be called by it, and then the goodbyes are yet to be said.
         await self._loop.settled()
+        self._gossip.finish()
         await self._peers.close()
         self._lanes.close()
         self._tokens.fail_all(NotRunning("the node is stopping"))

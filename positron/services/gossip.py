@@ -96,6 +96,9 @@ class GossipService(Service):
         """The node is stopping: publish no more. What was delivered already still reaches its subscribers."""
         if self.running:
             self.stopService()
+
+    def finish(self) -> None:
+        """Nothing will be delivered any more: every stream ends once it is read."""
         for stream in tuple(self._streams):
             stream.finish()
 

@@ -49,8 +49,8 @@ class Stream(Generic[T]):
 
     def close(self) -> None:
         """End it. What was not read is dropped; a read that waits is told of the end."""
-        self._items.clear()
         self.finish()
+        self._items.clear()
 
     def finish(self) -> None:
         """Nothing more will come; what waits can still be read."""
@@ -107,7 +107,7 @@ class MessageStream(Stream[Message]):
         return message
 
     def _ended(self) -> None:
-        self._subscription.cancel()
+        self._items.extend(self._subscription.end())
         self._on_end(self)
 
 

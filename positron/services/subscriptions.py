@@ -91,6 +91,12 @@ class Subscription:
             self._replayed.clear()
             self._archive.cancelled(self)
 
+    def end(self) -> list[Message]:
+        """Cancel it, and take what waits in memory."""
+        waiting = list(self._waiting)
+        self.cancel()
+        return waiting
+
     # ----------------------------------------------------------------------------- what the gossip service calls
 
     def wants(self, topic: str) -> bool:

@@ -595,7 +595,7 @@ class LifeTests(NetworkTestCase):
     def test_held_back_until_the_stop(self):
         """What waits for an earlier message when a node stops is delivered then, and the rest after the restart."""
         a, b = self.network.node("a"), self.network.node("b", bootstrap=["a"])
-        heard = self.listen(b)
+        heard, stream = self.listen(b), b.messages("n")
         a.startService()
         b.startService()
         for number in range(5):
@@ -603,6 +603,9 @@ class LifeTests(NetworkTestCase):
             self.network.run(0.1)
         self.assertEqual(heard, [])  # the first was published before the link, and comes a second later
         self.network.wait(b.stopService())
+        read = [self.successResultOf(anext(stream)).data for _ in range(4)]
+        self.assertEqual(read, [1, 2, 3, 4])
+        self.failureResultOf(anext(stream), StopAsyncIteration)
         b.startService()
         self.network.wait(b.when_peers(1))
         self.network.wait(a.publish("n", 5))

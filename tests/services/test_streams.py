@@ -60,6 +60,14 @@ class MessageStreamTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(reading), [])
         self.failureResultOf(self.stream.__anext__(), StopAsyncIteration)
 
+    def test_what_waits_can_still_be_read(self):
+        """When the node stops, a reader that is behind gets what waits in memory; when it is closed, nothing."""
+        self.offer(1, 2, 3)
+        self.stream.finish()
+        self.assertEqual([self.successResultOf(self.stream.__anext__()).data for _ in range(2)], [1, 2])
+        self.stream.close()
+        self.failureResultOf(self.stream.__anext__(), StopAsyncIteration)
+
     def test_cancelling_a_read_loses_nothing(self):
         """The next read gets what the cancelled one would have."""
         first = self.stream.__anext__()
