@@ -54,9 +54,12 @@ class PayloadTooLarge(PositronError):
     hint = "split the data, or send a reference to it"
 
     def __init__(self, limit: int, got: int) -> None:
-        super().__init__(f"{got} bytes are more than the {limit} that fit")
+        super().__init__(limit, got)  # as given, so that it can be copied and pickled
         self.limit = limit
         self.got = got
+
+    def __str__(self) -> str:
+        return f"{self.got} bytes are more than the {self.limit} that fit"
 
 
 class NotRunning(PositronError):

@@ -1,6 +1,7 @@
 """Data as payloads and back: what may be sent, and what a stranger's bytes may cost."""
 
 import math
+import pickle
 import tracemalloc
 
 import msgpack
@@ -66,6 +67,8 @@ class EncodeTests(SynchronousTestCase):
         self.assertEqual(len(encode(b"x" * (MAX_PAYLOAD - 5))), MAX_PAYLOAD - 2)
         error = self.assertRaises(PayloadTooLarge, encode, b"x" * MAX_PAYLOAD)
         self.assertEqual((error.limit, error.got), (MAX_PAYLOAD, MAX_PAYLOAD + 5))
+        other = pickle.loads(pickle.dumps(error))
+        self.assertEqual((str(other), other.limit, other.got), (str(error), error.limit, error.got))
 
     def test_topics(self):
         """128 bytes of UTF-8, and text."""
