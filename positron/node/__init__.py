@@ -207,8 +207,9 @@ class Node(Life):
         self._trust.set_score(self._resolve(node_id), score)
 
     def add_peer(self, address: str) -> None:
-        """Dial `host:port` or `[v6]:port` once. ValueError if it is none."""
-        self._trust.add(parse_bootstrap(address)[1])
+        """Dial `host:port`, `[v6]:port` or `id@host:port` once. ValueError if it is none."""
+        parse_bootstrap(address)
+        self._trust.add(address)
 
     def drop_peer(self, node_id: str | bytes) -> None:
         """End the link to a node. `UnknownPeer` if there is none."""

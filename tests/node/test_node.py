@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import events
+from positron.core.identity import to_text
 from positron.core.notices import Gap, PeerDown
 from positron.errors import (
     ClockSkew,
@@ -471,6 +472,16 @@ class LookingTests(NetworkTestCase):
         self.network.run(30)
         self.assertEqual([peer.node_id for peer in b.peers()], [a.node_id])
         self.assertRaises(ValueError, b.add_peer, "nonsense")
+
+    def test_add_somebody_certain(self):
+        """An address with an id before it is a link to that node or to none."""
+        a, b = (self.start(name, discovery=False)[0] for name in "ab")
+        b.add_peer(f"{to_text(self.network.identity('stranger').node_id)}@{a.address}")
+        self.network.run(5)
+        self.assertEqual(b.peers(), [])
+        b.add_peer(f"{a.node_id}@{a.address}")
+        self.network.run(5)
+        self.assertEqual([peer.node_id for peer in b.peers()], [a.node_id])
 
     def test_clock(self):
         """A wrong clock shows in status, and one that is hopeless does not publish into silence."""
