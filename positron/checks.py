@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import socket
+import stat
 from typing import Any
 
 from positron.config import Config, runtime_dir
@@ -26,6 +27,7 @@ def run(config: Config, reactor: Any) -> None:
         path = getattr(config, key)
         if path:
             writable(os.path.dirname(path), "--" + key.replace("_", "-"))
+    _log(config)
     _socket(config)
     _identity(config)
     _schema(config)
@@ -55,12 +57,39 @@ def _folder(config: Config) -> None:
         )
 
 
+def _log(config: Config) -> None:
+    """Refuse a log file that cannot be written. One that does not exist will be made, and its folder."""
+    path = config.log_file
+    if not path or not os.path.lexists(path):
+        return
+    try:
+        with open(path, "rb+", 0) as file:
+            file.seek(0, os.SEEK_END)  # as the log does, and as no pipe can
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be a log file ({error.strerror}); choose another with --log-file"
+        ) from None
+
+
 def _socket(config: Config) -> None:
     """Refuse a control socket whose path is too long, both where it was meant to be and in the runtime folder."""
     path = config.control_path
+    if config.control_socket:
+        parent = os.path.dirname(config.control_socket)
+        if parent != config.data_dir and not os.path.isdir(parent):
+            raise ConfigError(f"there is no folder {parent}; make it, or choose another --control-socket")
+        if os.path.lexists(config.control_socket) and not _is_socket(config.control_socket):
+            raise ConfigError(f"{config.control_socket} is not a socket; choose another --control-socket")
     elsewhere = os.path.join(runtime_dir(os.environ), "0123456789abcdef.sock")
     if path and min(len(os.fsencode(each)) for each in (path, elsewhere)) > folder.MAX_SOCKET_PATH:
         raise ConfigError(f"the path of the control socket, {path}, is too long; choose a shorter --data-dir")
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _identity(config: Config) -> None:
@@ -83,11 +112,14 @@ def passphrase(config: Config) -> bytes | None:
         return None
     try:
         with open(config.passphrase_file, "rb") as file:
-            return file.readline().rstrip(b"\r\n")
+            line = file.readline().rstrip(b"\r\n")
     except OSError as error:
         raise ConfigError(
             f"passphrase_file: {config.passphrase_file} cannot be read ({error.strerror})"
         ) from None
+    if not line:
+        raise ConfigError(f"passphrase_file: the first line of {config.passphrase_file} is empty")
+    return line
 
 
 def _schema(config: Config) -> None:

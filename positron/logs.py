@@ -8,6 +8,7 @@ also bounds their length. An embedding application has its own observers and nee
 from __future__ import annotations
 
 import json as _json
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -168,6 +169,7 @@ class Output:
         """An observer that writes `json` or `text` to a file object, or to `path`, or to stdout."""
         target: Any = file
         if target is None and self.path:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             target = self._file = LogFile.fromFullPath(self.path)
         written = FileLogObserver(target or sys.stdout, FORMATS[format])
         return FilteringLogObserver(RateLimit(written), [self._predicate])

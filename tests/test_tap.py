@@ -251,6 +251,35 @@ class CheckTests(DoorTestCase):
         self.assertIn("version 99", self.refused("--data-dir", str(self.folder)))
         self.assertEqual(path.read_bytes(), before)
 
+    def test_log_file(self) -> None:
+        """A log file that cannot be written to its end is refused: a folder, a pipe. One that is missing is made."""
+        os.mkfifo(self.folder / "pipe")
+        for path in (self.folder, self.folder / "pipe"):
+            sys.stderr = io.StringIO()
+            self.assertIn("--log-file", self.refused("--log-file", str(path)))
+        path = self.folder / "logs" / "positron.log"
+        self.parse("--log-file", str(path))
+        self.assertFalse(path.parent.exists())
+        output = logs.Output()
+        output.path = str(path)
+        output.observer("text")
+        self.assertTrue(path.exists())
+
+    def test_control_socket(self) -> None:
+        """A control socket where none can be is refused in one line: no folder, or something else there."""
+        (self.folder / "file").write_text("")
+        for path in (self.folder / "missing" / "sock", self.folder / "file"):
+            sys.stderr = io.StringIO()
+            self.assertIn("--control-socket", self.refused("--control-socket", str(path)))
+        data_dir = self.folder / "later"
+        self.parse("--data-dir", str(data_dir), "--control-socket", str(data_dir / "sock"))
+
+    def test_empty_passphrase(self) -> None:
+        """An empty first line is no passphrase: a file that was not filled in protects nothing."""
+        path = self.folder / "pass"
+        path.write_bytes(b"\nsecond line\n")
+        self.assertIn("passphrase_file", self.refused("--passphrase-file", str(path)))
+
     def test_passphrase(self) -> None:
         """The passphrase is the file's first line, without its line end."""
         path = self.folder / "pass"
