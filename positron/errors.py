@@ -115,3 +115,4 @@ class Refused(PositronError):
     """A peer, or this node's own rules, refused the request."""
 
     code = "refused"
+    hint = "the log says why, here or at the peer that refused"

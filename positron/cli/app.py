@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from positron.cli.failures import FAILED, INTERRUPTED, USAGE, as_json, exit_code
+from positron.cli.failures import FAILED, INTERRUPTED, USAGE, CommandFailed, as_json, exit_code
 from positron.cli.output import Output, ReaderGone, visible
 from positron.cli.settings import Settings, shared
 from positron.errors import PositronError
@@ -59,6 +60,18 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that was asked for; of an unknown one, the nearest that there is."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from positron.config.kinds import nearest
+
+            close = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"no such command {args[0]!r}{close}", ctx) from None
+
 
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     """Print the version and end."""
@@ -80,6 +93,7 @@ def command() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _mend_streams()
     settings = Settings()
     settings.is_last = arguments is None
     name = os.path.basename(sys.argv[0]) if arguments is None else "positron"
@@ -91,15 +105,45 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
+        settings.json = settings.json or "--json" in given  # what stands behind the mistake was not read
         return _usage(error, settings)
     except PositronError as error:
         return _failed(error, settings)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
-        # They have what they wanted (`| head`). Python would complain at exit about what is still to be flushed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # they have what they wanted (`| head`)
         return 0
+    except UnicodeEncodeError:
+        return _failed(
+            CommandFailed("usage", "an argument is not UTF-8", "only DATA may be other bytes"), settings
+        )
+    except OSError as error:
+        return _broken(error, settings)
+
+
+def _mend_streams() -> None:
+    """Let nothing that is printed fail for its characters, and stand in for standard streams that are closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Drop what cannot be written to stdout: Python would complain at exit about what is still to be flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _broken(error: OSError, settings: Settings) -> int:
+    """A file that cannot be used; without a name it is our own stdout, which then cannot tell of it."""
+    if error.filename is None:
+        _forget_output()
+        settings.json = False
+    problem = f"{error.filename or 'stdout'}: {error.strerror or error}"
+    return _failed(CommandFailed("error", problem, "is there room, and may this user use it?"), settings)
 
 
 def _usage(error: click.ClickException, settings: Settings) -> int:

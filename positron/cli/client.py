@@ -90,7 +90,9 @@ class Client:
             error = reply["error"]
             raise CommandFailed(str(error["code"]), str(error["message"]), str(error["hint"]))
         except (ValueError, TypeError, KeyError):
-            raise CommandFailed("error", f"{self.path} answered {status}, but not as a node does") from None
+            raise CommandFailed(
+                "error", f"{self.path} answered {status}, but not as a node does", "see --socket"
+            ) from None
 
     def _failed(self, error: Exception) -> CommandFailed:
         """Why nothing came back, as a person calls it."""
@@ -106,7 +108,7 @@ class Client:
             return CommandFailed("no_node", f"no node runs at {self.path}", START_HINT)
         if isinstance(error, ConnectionError | HTTPException):
             return CommandFailed("no_node", "the node ended the connection", "its log says why")
-        return CommandFailed("error", f"{self.path}: {error}")
+        return CommandFailed("error", f"{self.path}: {error}", "see --socket and --data-dir")
 
     def stream(self, target: str, timeout: float | None = None) -> Stream:
         """Open a stream of server-sent events. What happens after this returned is in it.

@@ -149,7 +149,9 @@ def secret(settings: Settings, config_file: str | None, **values: Any) -> None:
     try:
         _replace(path, "".join(line + "\n" for line in lines))
     except OSError as error:
-        raise CommandFailed("config", f"{path} cannot be written ({error.strerror})") from None
+        raise CommandFailed(
+            "config", f"{path} cannot be written ({error.strerror})", "name another file"
+        ) from None
     Output(settings).record({"secret_file": path, "secrets": len(lines)}, ("secret_file", "secrets"))
 
 
@@ -195,7 +197,7 @@ def completion_(shell: str) -> None:
 
     completion = get_completion_class(shell)
     if completion is None:
-        raise CommandFailed("usage", f"{shell} is not known here")
+        raise CommandFailed("usage", f"{shell} is not known here", "bash, zsh or fish")
     for name in ("positron", "dnet"):
         click.echo(completion(command, {}, name, f"_{name.upper()}_COMPLETE").source())
 

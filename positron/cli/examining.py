@@ -99,7 +99,7 @@ def _key(config: Config) -> str:
 def _socket(path: str) -> str:
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode & 0o077:
-        raise CommandFailed("config", f"{path} has mode {mode:o}: others may use it")
+        raise CommandFailed("config", f"{path} has mode {mode:o}: others may use it", f"chmod 600 {path}")
     return path
 
 

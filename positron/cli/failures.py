@@ -27,7 +27,7 @@ EXIT_CODES = {
 class CommandFailed(PositronError):
     """A command cannot do what it was asked."""
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint

@@ -122,7 +122,11 @@ def stop_(settings: Settings) -> None:
     _wait(lambda: not _answers(node) and not _held(data_dir), deadline, settings)
     if process is not None:
         _wait_for_exit(process)
-    Output(settings).hint("stopped")
+    output = Output(settings)
+    if output.json:
+        output.object({"stopped": True})
+    else:
+        output.hint("stopped")
 
 
 def _wait(over: Callable[[], bool], deadline: float, settings: Settings) -> None:

@@ -240,7 +240,7 @@ def _write(outcomes: Sequence[Outcome], csv_file: str | None, plot_file: str | N
         if plot_file is not None:
             plot(plot_file, outcomes)
     except (OSError, ValueError) as error:  # ValueError: matplotlib knows no picture of that name's ending
-        raise CommandFailed("config", str(error)) from error
+        raise CommandFailed("config", str(error), "choose another file") from error
 
 
 def _verdict(output: Output, outcomes: Sequence[Outcome], *flags: str) -> int:

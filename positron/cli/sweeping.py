@@ -32,7 +32,9 @@ def read(path: str) -> tuple[list[Scenario], list[str]]:
         with open(path, "rb") as file:
             asked = tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise CommandFailed("config", f"{path}: {error}") from error
+        raise CommandFailed(
+            "config", f"{path}: {error}", "name a TOML file that describes the runs"
+        ) from error
     base, vary, seeds = asked.get("base", {}), asked.get("vary", {}), asked.get("seeds", 1)
     unknown = sorted(set(asked) - set(TABLES))
     if unknown or not isinstance(base, dict) or not isinstance(vary, dict):
@@ -102,7 +104,9 @@ def _played(scenarios: list[Scenario], scheduler: str | None, output: Output, va
                         {**found, "parameters": _parameters(row, varied), "command": command_of(row.scenario)}
                     )
     except OSError as error:
-        raise CommandFailed("config", f"no scheduler at {scheduler}: {error}") from error
+        raise CommandFailed(
+            "config", f"no scheduler at {scheduler}: {error}", "start one with `dask scheduler`"
+        ) from error
     return rows
 
 

@@ -18,6 +18,8 @@ from positron.cli.settings import Seconds, Settings, pass_settings, shared
 
 RECEIPT = ("id", "seq", "peers", "stored")
 MESSAGE = ("topic", "author", "seq", "data")
+MAX_INPUT = 512 * 1024
+"""Bytes of one value on stdin. The node accepts requests of this size, so nothing that fits is refused here."""
 STORE_SECONDS = 30.0
 """How much longer than any other answer one may take that waits for the disk."""
 
@@ -165,15 +167,27 @@ def _value(data: str | None, json_data: bool) -> object:
     """The value of one DATA argument, as the control API takes it."""
     if data is None:
         raise click.UsageError("DATA is missing; - reads it from stdin")
-    raw = sys.stdin.buffer.read() if data == "-" else data.encode("utf-8", "surrogateescape")
-    return _decoded(raw, json_data)
+    if data == "-":
+        return _decoded(_bounded(sys.stdin.buffer.read(MAX_INPUT + 1)), json_data)
+    return _decoded(data.encode("utf-8", "surrogateescape"), json_data)
 
 
 def _stdin_lines(json_data: bool) -> Iterator[object]:
     """The value of each line of stdin, as soon as it is there."""
-    source: Iterable[bytes] = iter(sys.stdin.buffer.readline, b"")
+    source: Iterable[bytes] = iter(lambda: sys.stdin.buffer.readline(MAX_INPUT + 1), b"")
     for line in source:
-        yield _decoded(line.removesuffix(b"\n").removesuffix(b"\r"), json_data)
+        yield _decoded(_bounded(line).removesuffix(b"\n").removesuffix(b"\r"), json_data)
+
+
+def _bounded(raw: bytes) -> bytes:
+    """What stdin held, unless it was cut off: it may have no end, and the node reads no body of that size."""
+    if len(raw) > MAX_INPUT:
+        raise CommandFailed(
+            "payload_too_large",
+            f"stdin holds more than {MAX_INPUT} bytes at once",
+            "split the data, or send a reference to it",
+        )
+    return raw
 
 
 def _decoded(raw: bytes, json_data: bool) -> object:

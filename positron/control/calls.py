@@ -36,6 +36,10 @@ class Call:
         value = self.field(name)
         if not isinstance(value, str):
             raise bad_request(f"{name} must be a string")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise bad_request(f"{name}: half a surrogate pair is not text") from None
         return value
 
     def flag(self, name: str) -> bool:

@@ -52,7 +52,9 @@ class Gate:
             raise Problem(421, "host", "this Host is not served here", "use the address given with --http")
         origin = request.getHeader("origin")
         if origin is not None and origin.lower() != f"http://{host.lower()}":
-            raise Problem(403, "origin", "requests from other pages are refused")
+            raise Problem(
+                403, "origin", "requests from other pages are refused", "open the page that is at /"
+            )
         if (protected or not self._open) and not health:
             self._check_token(request.getHeader("authorization") or "")
 

@@ -24,14 +24,16 @@ STATUS = {
 class Problem(PositronError):
     """A request that is not answered with what it asked for."""
 
-    def __init__(self, status: int, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, status: int, code: str, message: str, hint: str) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.hint = hint
 
 
-def bad_request(message: str, hint: str = "") -> Problem:
+def bad_request(
+    message: str, hint: str = "see --help, or for HTTP the table of routes in the manual (Operating)"
+) -> Problem:
     """The request itself is wrong: 400."""
     return Problem(400, "bad_request", message, hint)
 

@@ -4,6 +4,7 @@ import os
 
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
 from positron.config.places import runtime_dir
 from positron.store.folder import DataFolder
@@ -57,6 +58,29 @@ class StatusTests(CommandCase):
         yield self.control.stop()
         gone = yield self.command("status", "--wait", "0.1s")
         self.assertEqual(gone.code, 4)
+
+
+class UsageTests(SynchronousTestCase):
+    def test_unknown_command(self):
+        """A misspelt command is 2, with the nearest that there is."""
+        for wrong, right in (
+            ("statsu", "; did you mean stats?"),
+            ("pubb", "; did you mean pub?"),
+            ("zzz", ""),
+        ):
+            result = run([wrong])
+            self.assertEqual((result.code, result.out), (2, ""))
+            self.assertIn(f"no such command '{wrong}'{right}\n", result.err)
+
+    def test_json_after_the_mistake(self):
+        """An error is JSON wherever --json stands: behind what could not be read as well."""
+        for arguments in (
+            ["status", "--nonsense", "--json"],
+            ["nonsense", "--json"],
+            ["--x", "--json", "id"],
+        ):
+            result = run(arguments)
+            self.assertEqual((result.code, result.json()["error"]["code"]), (2, "usage"))
 
 
 class FindingTests(CommandCase):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import SkipTest
 
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
@@ -19,21 +20,24 @@ TELL = (
 
 
 class ProcessTests(CommandCase):
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
+
     def begin(self, *arguments, **more) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [*PROGRAM, "--socket", self.path, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""},
+        options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "env": self.environment(),
             # A shell starts what runs in the background deaf to Ctrl-C; these tests too, if they are run so.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **more,
-        )
+        }
+        process = subprocess.Popen([*PROGRAM, "--socket", self.path, *arguments], **options)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.stdout.close)
+        for stream in filter(None, (process.stderr, process.stdout)):
+            self.addCleanup(stream.close)
         return process
 
     @inlineCallbacks
@@ -84,3 +88,38 @@ class ProcessTests(CommandCase):
         self.node.deliver(message(1))
         code = yield deferToThread(process.wait)
         self.assertEqual((code, process.stderr.read()), (0, ""))
+
+    @inlineCallbacks
+    def test_full_disk(self):
+        """What cannot be written to stdout is one sentence and 1, in JSON too, and no traceback."""
+        if not os.path.exists("/dev/full"):
+            raise SkipTest("no /dev/full here")
+        for arguments in (["peers"], ["status", "--json"], ["--help"]):
+            with open("/dev/full", "w") as full:
+                process = self.begin(*arguments, stdout=full)
+                _, err = yield deferToThread(process.communicate)
+            self.assertEqual((process.returncode, err.count("\n")), (1, 2), err)
+            self.assertIn("positron: stdout: No space left on device\nhint: ", err)
+
+    @inlineCallbacks
+    def test_closed_streams(self):
+        """Without stdin, stdout or stderr at all (cron, `>&-`) a command still does what it is for."""
+
+        def close():
+            for number in range(3):
+                os.close(number)
+
+        process = self.begin("pub", "chat", "-", stdout=None, stderr=None, preexec_fn=close)
+        code = yield deferToThread(process.wait)
+        self.assertEqual((code, self.node.calls), (0, [("publish", "chat", "")]))
+
+    @inlineCallbacks
+    def test_other_encodings(self):
+        """A terminal that cannot show a character gets its escape."""
+        environment = {**self.environment(), "PYTHONIOENCODING": "ascii"}
+        process = self.begin("sub", "chat", "--count", "1", env=environment)
+        yield deferToThread(process.stderr.readline)
+        self.node.deliver(message(1, data="caf\u00e9"))
+        out, err = yield deferToThread(process.communicate)
+        self.assertEqual((process.returncode, err), (0, ""))
+        self.assertTrue(out.endswith("\tcaf\\xe9\n"), out)

@@ -49,6 +49,13 @@ class StopTests(CommandCase):
         self.assertEqual(self.node.calls, [("leave",)])
 
     @inlineCallbacks
+    def test_stop_in_json(self):
+        """--json gives an object here, too."""
+        self.node.on_leave = self.control.stop
+        result = yield self.command("stop", "--json")
+        self.assertEqual((result.code, result.json(), result.err), (0, {"schema": 1, "stopped": True}, ""))
+
+    @inlineCallbacks
     def test_does_not_stop(self):
         """A node that does not leave in time is 4."""
         result = yield self.command("stop", "--timeout", "0.3")

@@ -5,6 +5,7 @@ import json
 from twisted.internet.defer import fail, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
+from positron.cli import talking
 from positron.core.notices import Lagged
 from positron.errors import DeliveryTimeout, Refused
 from tests.cli.running import CommandCase, keys
@@ -87,6 +88,25 @@ class PubTests(CommandCase):
             asked = yield self.command("--json", *arguments)
             self.assertEqual((asked.code, set(asked.json()["error"])), (2, {"code", "message", "hint"}))
         self.assertEqual(self.node.calls, [])
+
+    @inlineCallbacks
+    def test_endless_input(self):
+        """Of stdin no more is read than the node could take: the rest is refused as too large, by 1."""
+        for arguments in (("-",), ("--lines",), ("-", "--json-data")):
+            result = yield self.command("--json", "pub", "t", *arguments, stdin=bytes(talking.MAX_INPUT + 1))
+            self.assertEqual((result.code, result.json()["error"]["code"]), (1, "payload_too_large"))
+        self.assertEqual(self.node.calls, [])
+
+    @inlineCallbacks
+    def test_names_that_are_no_text(self):
+        """A topic or a peer that is not UTF-8 is a sentence and 2; DATA may be any bytes."""
+        other = "\udcff"  # how the byte 0xff arrives as an argument
+        for arguments in (("pub", other, "x"), ("sub", other), ("trust", other), ("peers", "drop", other)):
+            result = yield self.command("--json", *arguments)
+            self.assertEqual((arguments, result.code), (arguments, 2))
+            self.assertNotIn("codec", result.json()["error"]["message"])
+        yield self.command("pub", "t", other)
+        self.assertEqual(self.node.calls, [("publish", "t", b"\xff")])
 
 
 class SendTests(CommandCase):

@@ -173,6 +173,7 @@ class ChangingTests(ControlCase):
             b'{"topic": "a", "data": 1, "stored": 1}',
             b'{"topic": "a", "data": 1, "sorted": true}',
             b'{"topic": "a", "data": "\\ud800"}',
+            b'{"topic": "\\ud800", "data": 1}',
             b'{"topic": "a", "data": 99999999999999999999999}',
             b'{"topic": "a", "data": ' + b"[" * 90 + b"]" * 90 + b"}",
             b'{"topic": "a", "data": ' + b"[" * 100_000,
@@ -183,6 +184,7 @@ class ChangingTests(ControlCase):
             reply = yield self.ask("POST", "/v1/publish", body)
             self.assertEqual((body[:60], reply.status), (body[:60], 400))
             self.assertEqual(reply.json()["error"]["code"], "bad_request")
+            self.assertNotEqual(reply.json()["error"]["hint"], "")
         self.assertEqual(self.node.calls, [])
 
     @inlineCallbacks
