@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import time
@@ -13,6 +14,8 @@ from urllib.parse import quote, urlencode
 
 from positron.cli.failures import CommandFailed
 
+MAX_SOCKET_PATH = 103
+"""Bytes that every platform takes; a node moves its socket to a shorter path before that."""
 START_HINT = "start one with `positron start`"
 
 
@@ -25,6 +28,10 @@ class _UnixConnection(HTTPConnection):
 
     def connect(self) -> None:
         """Open the socket."""
+        if len(os.fsencode(self._path)) > MAX_SOCKET_PATH:
+            raise FileNotFoundError(
+                self._path
+            )  # no node has bound it; the system would call it a usage error
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)

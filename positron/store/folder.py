@@ -90,6 +90,10 @@ class DataFolder:
         if self._lock is None:
             raise StoreError("a folder is noted only while it is held")
         content = json.dumps({"data_dir": self.path, "network": network, "port": port, "control": control})
+        for name in os.listdir(runtime):  # whoever else says that it runs here was killed: the lock is ours
+            stale = _read_note(os.path.join(runtime, name))
+            if stale is not None and stale.data_dir == self.path:
+                os.unlink(os.path.join(runtime, name))
         for number in range(1000):
             path = os.path.join(runtime, str(os.getpid()) + (f".{number}" if number else ""))
             found = _read_note(path)

@@ -97,6 +97,14 @@ class FindingTests(CommandCase):
             self.assertEqual(set(asked.json()["error"]), {"code", "message", "hint"})
 
     @inlineCallbacks
+    def test_no_node_in_a_deep_folder(self):
+        """Where a socket's path would be too long no node runs yet, and it can be waited for."""
+        deep = os.path.join(self.folder, "x" * 110)
+        for arguments, code in ((["id"], 3), (["status", "--wait", "0.1"], 4)):
+            result = yield deferToThread(run, ["-d", deep, *arguments, "--json"])
+            self.assertEqual((result.code, result.json()["error"]["code"] != "error"), (code, True))
+
+    @inlineCallbacks
     def test_by_data_dir(self):
         """A data folder leads to its socket: as an option before or after the command, or from the environment."""
         for arguments in (["-d", self.folder, "id"], ["id", "--data-dir", self.folder]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -154,6 +155,15 @@ class DataFolderTests(SynchronousTestCase):
         data.note(self.runtime, "red", 1, "c")
         assert os.listdir(self.runtime) == [str(os.getpid())]
         assert os.stat(path).st_mode & 0o777 == 0o600
+
+    def test_a_killed_node_that_runs_again(self) -> None:
+        """Its new note replaces the old one, which would name a port and a socket of before."""
+        data = self.held()
+        with open(os.path.join(self.runtime, "1"), "w") as file:
+            json.dump({"data_dir": data.path, "network": "n", "port": 1, "control": "/old"}, file)
+        data.note(self.runtime, "red", 2, "/new")
+        assert folder.running(self.runtime) == [Running(os.getpid(), data.path, "red", 2, "/new")]
+        assert os.listdir(self.runtime) == [str(os.getpid())]
 
     def test_other_files_in_the_runtime_folder(self) -> None:
         """What is not a note is neither believed nor removed; no folder means no nodes."""
