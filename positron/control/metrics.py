@@ -53,6 +53,7 @@ class _Collector:
         status = self._node.status()
         yield from _messages(status)
         yield from _links(status, self._node.peers())
+        yield from _connections(self._node.stats())
         yield from _rest(status)
         yield _topics(self._node.topics())
 
@@ -97,6 +98,22 @@ def _links(status: dict[str, Any], peers: Iterable[Any]) -> Iterator[Any]:
     yield _histogram("positron_rtt_seconds", "Round trips of the links.", RTT_BUCKETS, trips)
     scores = [peer.trust for peer in peers]
     yield _histogram("positron_trust_score", "Trust in the linked peers.", TRUST_BUCKETS, scores)
+
+
+def _connections(stats: Any) -> Iterator[Any]:
+    from prometheus_client.core import CounterMetricFamily
+
+    yield CounterMetricFamily("positron_bytes_received", "Bytes from all links.", value=stats.bytes_in_total)
+    yield CounterMetricFamily("positron_bytes_sent", "Bytes to all links.", value=stats.bytes_out_total)
+    yield CounterMetricFamily("positron_connections_opened", "Links begun.", value=stats.links_opened_total)
+    for name, text, counts in (
+        ("positron_connections_closed", "Links ended.", stats.links_closed),
+        ("positron_handshake_failures", "Connections that became no link, both ways.", stats.links_refused),
+    ):
+        family = CounterMetricFamily(name, text, labels=["reason"])
+        for reason, count in sorted(counts.items()):
+            family.add_metric([reason], count)
+        yield family
 
 
 def _rest(status: dict[str, Any]) -> Iterator[Any]:

@@ -170,13 +170,18 @@ class Node(Life):
     def stats(self) -> Stats:
         """The counters, since the start."""
         store = None if self._resources is None else self._resources.store
+        bytes_in, bytes_out = self._peers.bytes_total()
         return views.stats(
             self._swarm,
             (0, 0, 0) if store is None else store.size(),
             uptime_seconds=0.0 if self._swarm is None else self.clocks.now() - self._ready_at,
             subscriber_errors_total=self._gossip.errors_total,
             undecodable_total=self._gossip.undecodable_total,
+            links_opened_total=self._peers.opened,
+            links_closed=dict(self._peers.closed),
             links_refused=dict(self._peers.refused),
+            bytes_in_total=bytes_in,
+            bytes_out_total=bytes_out,
         )
 
     def status(self) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class PeerService(Service):
     def __init__(self, reactor: Any, step: Callable[[Event], None], network: Network, lanes: Lanes) -> None:
         self.listening = Listening()
         self.refused: Counter[str] = Counter()
+        self.opened = 0
+        self.closed: Counter[str] = Counter()
+        self._bytes_gone = (0, 0)
         self._reasons: Counter[str] = Counter()
         self._reactor = reactor
         self._step = step
@@ -225,6 +228,7 @@ class PeerService(Service):
         number = next(self._numbers)
         self._links[number] = connection
         self._number_of[connection] = number
+        self.opened += 1
         if not self.running:
             connection.hang_up("leaving", abort=True)
         self._told.pop(connection.address, None)
@@ -250,6 +254,11 @@ class PeerService(Service):
         self._inbox.end(connection)
         number = self._number_of.pop(connection)
         del self._links[number]
+        self._bytes_gone = (
+            self._bytes_gone[0] + connection.bytes_in,
+            self._bytes_gone[1] + connection.bytes_out,
+        )
+        _increase(self.closed, reason.partition(":")[0])
         self._congested.discard(number)
         self._step(Disconnected(number, reason, connection.garbled))
         self._check_gone()
@@ -270,6 +279,13 @@ class PeerService(Service):
         """Bytes in and out of this link, 0 of one that is gone."""
         connection = self._links.get(number)
         return (0, 0) if connection is None else (connection.bytes_in, connection.bytes_out)
+
+    def bytes_total(self) -> tuple[int, int]:
+        """Bytes in and out of all links there have been."""
+        return (
+            self._bytes_gone[0] + sum(connection.bytes_in for connection in self._links.values()),
+            self._bytes_gone[1] + sum(connection.bytes_out for connection in self._links.values()),
+        )
 
     def _turned_away(self, address: str, reason: str) -> None:
         if self._count(reason) and self.running:

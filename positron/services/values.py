@@ -115,7 +115,8 @@ class TrustView:
 
 @frozen(kw_only=True)
 class Stats:
-    """The counters of `status`, as dicts by name, and some more. `links_refused` is by reason, both ways.
+    """The counters of `status`, as dicts by name, and some more. `links_refused`, both ways, and
+    `links_closed` are by reason; bytes are those of all links there have been.
 
     `counters` are the core's own, for whoever looks for the cause of something; their names are not promised.
     """
@@ -128,7 +129,11 @@ class Stats:
     uptime_seconds: float
     subscriber_errors_total: int
     undecodable_total: int
+    links_opened_total: int
+    links_closed: dict[str, int]
     links_refused: dict[str, int]
+    bytes_in_total: int
+    bytes_out_total: int
     counters: dict[str, int]
 
 

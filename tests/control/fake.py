@@ -138,7 +138,11 @@ class FakeNode:
             uptime_seconds=12.5,
             subscriber_errors_total=0,
             undecodable_total=0,
-            links_refused={},
+            links_opened_total=3,
+            links_closed={"idle": 1},
+            links_refused={"network": 2},
+            bytes_in_total=1000,
+            bytes_out_total=2000,
             counters={},
         )
 

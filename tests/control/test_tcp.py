@@ -101,6 +101,11 @@ class TcpTests(ControlCase):
             'positron_rtt_seconds_bucket{le="0.003"} 1.0',
             'positron_trust_score_bucket{le="0.5"} 2.0',
             "positron_ready 1.0",
+            "positron_bytes_received_total 1000.0",
+            "positron_bytes_sent_total 2000.0",
+            "positron_connections_opened_total 3.0",
+            'positron_connections_closed_total{reason="idle"} 1.0',
+            'positron_handshake_failures_total{reason="network"} 2.0',
         ):
             self.assertIn(line + "\n", text)
         self.assertNotIn("abcdbbb", text)

@@ -124,6 +124,23 @@ class PeerServiceTests(SynchronousTestCase):
         self.network.run(0.2)
         self.assertEqual(self.a.heard[0].link, 2)
 
+    def test_counted(self):
+        """Links are counted as they begin and, by reason, as they end; their bytes stay counted when they are gone."""
+        self.link()
+        self.send(Send(1, b"x" * 1000))
+        self.network.run(0.2)
+        before = self.a.bytes_total()
+        self.assertEqual(before, self.a.traffic(1))
+        self.assertGreater(before[1], 1000)
+        self.a.hang_up(Hangup(1, "leaving: now"))
+        self.network.run(1)
+        self.assertEqual((self.a.opened, self.a.closed), (1, {"leaving": 1}))
+        self.assertEqual((self.b.opened, self.b.closed), (1, {"closed by peer": 1}))
+        self.assertEqual(self.a.bytes_total(), before)
+        self.a.dial(Dial("10.0.0.2:8888"))
+        self.network.run(0.2)
+        self.assertEqual(self.a.opened, 2)
+
     def test_pause(self):
         """A paused link delivers nothing until it is resumed, and loses nothing."""
         self.link()
