@@ -14,6 +14,7 @@ The map, from the ground up:
 - `events`      what goes in, and what comes out
 - `notices`     what the application is told
 - `limits`      token buckets and the profiles
+- `intervals`   sets of numbers
 - `links`, `context`  what the parts below share
 - `sequences`   which (author, epoch, seq) was seen, and delivery in order
 - `gossip`      how an envelope spreads: eager push, announce, pull

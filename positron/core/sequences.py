@@ -10,9 +10,7 @@ told as `Recovered`.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from operator import itemgetter
 
 from attrs import Factory, define, field
 
@@ -20,6 +18,7 @@ from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Entry, Envelope, Undecoded
 from positron.core.events import Deliver
 from positron.core.identity import to_text
+from positron.core.intervals import insert, overlaps
 from positron.core.limits import Bucket
 from positron.core.notices import Gap, Recovered
 from positron.core.records import Intervals, SequencesDropped, SequencesKept
@@ -27,6 +26,16 @@ from positron.core.records import Intervals, SequencesDropped, SequencesKept
 MAX_INTERVALS = 512
 """Of an epoch. What lies between the oldest two counts as seen when there are more, and is lost if it was not: in a
 flood over several links, or after a cut, dozens of envelopes are on their way while later ones are here."""
+
+MAX_INTERVALS_ALL = 262_144
+"""Of all authors together, 35 MiB. An author that leaves out every other number could else have us remember more of
+each envelope than it has bytes, for as long as we run."""
+
+FEW = 16
+"""Intervals that are left to the one who had most."""
+
+CHECK_EVERY = 65_536
+"""Envelopes accepted between two looks at that: the intervals of all cannot grow faster."""
 
 MAX_EPOCHS = 256
 EPOCHS_FORGOTTEN = 64
@@ -37,30 +46,8 @@ AUTHORS_FORGOTTEN = 64
 """When there are more, at most, at once: it takes a look at all of them."""
 HOLD_SECONDS = 2.0
 
-_first, _last = itemgetter(0), itemgetter(1)
-
 Stream = tuple[bytes, int, bytes]
 """(author, kind, recipient): a sequence belongs to these three."""
-
-
-def overlaps(intervals: Intervals, low: int, high: int) -> bool:
-    """Whether any number of `low .. high` is in `intervals`, which are apart and in order. Mostly it is newer."""
-    if not intervals or intervals[-1][1] < low:
-        return False
-    place = bisect_right(intervals, high, key=_first)
-    return place > 0 and intervals[place - 1][1] >= low
-
-
-def insert(intervals: Intervals, low: int, high: int) -> None:
-    """Add `low .. high`, merging what touches. The newest numbers are the common case and cost O(1)."""
-    if intervals and intervals[-1][1] + 1 == low:
-        intervals[-1] = (intervals[-1][0], high)
-        return
-    start = bisect_left(intervals, low - 1, key=_last)
-    end = bisect_right(intervals, high + 1, key=_first)
-    if start < end:
-        low, high = min(low, intervals[start][0]), max(high, intervals[end - 1][1])
-    intervals[start:end] = [(low, high)]
 
 
 @define
@@ -110,6 +97,7 @@ class Sequences:
         self._held_bytes = 0
         self._limits = context.parameters.limits
         self._introductions: dict[bytes, Bucket] = {}
+        self._unchecked = 0
         self.deadline = float("inf")
         """When the oldest held envelope has waited long enough; it may be early, never late."""
 
@@ -170,6 +158,9 @@ class Sequences:
 
         `live`: it came by PUSH or HAVE, not by anti-entropy.
         """
+        self._unchecked += 1
+        if self._unchecked >= CHECK_EVERY:
+            self._bound_all()
         stream = (envelope.author, envelope.kind, envelope.recipient)
         author = self._streams.get(stream)
         if author is None:
@@ -333,6 +324,26 @@ class Sequences:
         if len(author.epochs) > MAX_EPOCHS:
             floor = sorted(author.epochs)[EPOCHS_FORGOTTEN - 1]
             self._forget_epochs(stream, author, min(floor, number - 1))
+
+    def _bound_all(self) -> None:
+        """Keep `MAX_INTERVALS_ALL` intervals of all: whoever has most is left its newest epoch, and few of those."""
+        self._unchecked = 0
+        sizes = {
+            stream: sum(len(epoch.seen) for epoch in author.epochs.values())
+            for stream, author in self._streams.items()
+        }
+        over = sum(sizes.values()) - MAX_INTERVALS_ALL
+        for stream in sorted(sizes, key=lambda each: -sizes[each]):
+            if over <= 0:
+                return
+            author = self._streams[stream]
+            newest, epoch = max(author.epochs.items())
+            if len(author.epochs) > 1:
+                self._forget_epochs(stream, author, newest - 1)
+            if len(epoch.seen) > FEW:
+                epoch.seen[: 1 - FEW] = [(epoch.seen[0][0], epoch.seen[-FEW][1])]
+            self._dirty[stream, newest] = author, epoch
+            over -= sizes[stream] - len(epoch.seen)
 
     def _forget_epochs(self, stream: Stream, author: _Author, floor: int) -> None:
         author.floor_epoch = max(author.floor_epoch, floor)

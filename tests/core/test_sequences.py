@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.core import sequences as module
 from positron.core.context import Context
 from positron.core.envelope import DIRECT, Envelope, decode_entries
-from positron.core.events import Deliver
+from positron.core.events import Deliver, Remember
 from positron.core.identity import to_text
+from positron.core.intervals import insert, overlaps
 from positron.core.limits import Rate
 from positron.core.notices import Gap, Recovered
 from positron.core.records import SequencesDropped, SequencesKept
@@ -26,8 +28,6 @@ from positron.core.sequences import (
     MAX_EPOCHS,
     MAX_INTERVALS,
     Sequences,
-    insert,
-    overlaps,
 )
 from tests.core.gossip_parts import ALICE, BOB, ME, WALL, Cheap, chosen, context_of, entries_of, sealed, taken
 
@@ -496,6 +496,31 @@ class LimitTests(Case):
             dropped.append(len(taken(self.context, SequencesDropped)))
             self.assertTrue(len(self.sequences) <= MAX_AUTHORS)
         self.assertTrue(sum(map(bool, dropped)) <= 20)
+
+    def test_a_flood_of_gaps(self) -> None:
+        """T32: authors that leave out every other number are remembered by no more than a bound of all together."""
+        self.patch(module, "MAX_INTERVALS_ALL", 4000)
+        self.patch(module, "CHECK_EVERY", 1000)
+        self.come(1, author=Cheap(bytes(32)))
+        self.come(3, author=Cheap(bytes(32)))
+        rows: dict[tuple[bytes, int], SequencesKept] = {}
+        for number in range(10_000):
+            author, seq = Cheap((number % 8 + 1).to_bytes(32, "big")), number // 8 % 200 * 2 + 1
+            self.come(seq, author=author, epoch=OWED + number // 1600, live=False)
+            self.sequences.flush()
+            for record in [each.record for each in self.context.actions if isinstance(each, Remember)]:
+                if isinstance(record, SequencesKept):
+                    rows[record.author, record.epoch] = record
+                elif isinstance(record, SequencesDropped):
+                    for key in [
+                        key for key in rows if key[0] == record.author and key[1] <= record.floor_epoch
+                    ]:
+                        del rows[key]
+            self.context.actions.clear()
+        self.assertTrue(sum(len(row.seen) for row in rows.values()) < 5000)
+        self.assertEqual(rows[bytes(32), OWED].seen, [(1, 1), (3, 3)], "whoever has few keeps them")
+        self.assertEqual(self.come(1, author=Cheap(bytes(32))), "replay")
+        self.assertEqual(self.come(2, author=Cheap((1).to_bytes(32, "big"))), "old")
 
     def test_stale_authors_go_first(self) -> None:
         """Whoever has nothing within retention goes before anybody else."""
