@@ -9,15 +9,16 @@ recipient's id and the size are public is said in the docs.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from attrs import define
 
 from positron.core.context import Context
-from positron.core.envelope import DIRECT, MAX_LIFETIME_MS, RECEIPT, Envelope
+from positron.core.envelope import BROADCAST, DIRECT, MAX_LIFETIME_MS, RECEIPT, Envelope
 from positron.core.events import Deliver, Settle
 from positron.core.identity import seal
-from positron.core.records import EnvelopeKept
+from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry
 from positron.core.sequences import Sequences
 from positron.errors import DeliveryTimeout, UnknownPeer
 
@@ -25,6 +26,13 @@ _BINDING = struct.Struct(">32s32sQQ")
 RECEIPT_LIFETIME_MS = 60_000
 MAX_RECEIPTS = 1024
 """Receipts kept, to be given again to a sender that asks again."""
+
+MAX_RECIPIENTS = 10_000
+"""Nodes whose next sequence number is remembered. Anybody can send us a message, and so have a receipt."""
+
+STORE_SHARE = 0.1
+"""The share of the quota for what was sent to us and by us; of more the oldest goes, for nothing reads it again. Else
+whoever sends us enough would take the room of everybody's broadcasts."""
 
 MAX_WAITING = 4096
 """Direct messages in flight from this node; beyond it `send` fails at once."""
@@ -62,11 +70,21 @@ class Direct:
         self._sequences = sequences
         self._flood = flood
         self._next_seq: dict[tuple[int, bytes], int] = {}
+        self._forgotten_seq = 0
+        self._kept: deque[tuple[bytes, int]] = deque()
+        self._kept_bytes = 0
         self._sent: dict[bytes, _Sent] = {}
         self._unstored: dict[int, Envelope] = {}
         self._receipts: dict[bytes, Envelope] = {}
         self.deadline = float("inf")
         """When the next sender gives up waiting; it may be early, never late."""
+
+    def load(self, entries: Iterable[IndexEntry]) -> None:
+        """Take over what the store held."""
+        for entry in entries:
+            if entry.kind != BROADCAST and entry.size:
+                self._kept.append((entry.id, entry.size))
+                self._kept_bytes += entry.size
 
     def send(self, token: int, recipient: bytes, payload: bytes, timeout: float) -> None:
         """Seal `payload` to `recipient` and send it; settles `token` on its receipt or after `timeout` seconds."""
@@ -92,8 +110,12 @@ class Direct:
         self._flood(envelope)
 
     def _sequence(self, kind: int, recipient: bytes) -> int:
-        seq = self._next_seq.get((kind, recipient), 0) + 1
+        """The next number. Of a recipient that was forgotten it is above all that were, so that none comes twice."""
+        seq = self._next_seq.pop((kind, recipient), self._forgotten_seq) + 1
         self._next_seq[kind, recipient] = seq
+        if len(self._next_seq) > MAX_RECIPIENTS:
+            oldest = next(iter(self._next_seq))
+            self._forgotten_seq = max(self._forgotten_seq, self._next_seq.pop(oldest))
         return seq
 
     def _seal(self, kind: int, recipient: bytes, seq: int, body: bytes, lifetime_ms: int) -> Envelope:
@@ -172,6 +194,12 @@ class Direct:
             ),
             mark,
         )
+        self._kept.append((envelope.id, len(envelope.raw)))
+        self._kept_bytes += len(envelope.raw)
+        while self._kept_bytes > STORE_SHARE * context.parameters.quota:
+            oldest, size = self._kept.popleft()
+            self._kept_bytes -= size
+            context.remember(EnvelopesDropped([oldest]))
         return mark
 
     def stored(self, mark: int) -> None:

@@ -99,6 +99,7 @@ class Swarm:
         self._budgets = Budgets(context, self.gossip.states, self.overlay.heard)
         self._publisher = Publisher(context, self.gossip.originate, held=self.gossip.relay.is_crowded)
         self._direct = Direct(context, self._sequences, self.gossip.relay.send_sealed)
+        self._direct.load(loaded.index)
         self._sync = AntiEntropy(
             context,
             self._index,
@@ -363,9 +364,9 @@ class Swarm:
             self.overlay.reach(event.recipient)
         self._direct.send(event.token, event.recipient, event.payload, event.timeout)
 
-    def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> None:
-        if not self._direct.received(envelope, hops, state.link.node_id):
-            self.gossip.relay.flood_sealed(envelope, hops, state)
+    def _sealed_arrived(self, state: LinkGossip, envelope: Envelope, hops: int) -> bool:
+        ours = self._direct.received(envelope, hops, state.link.node_id)
+        return ours or self.gossip.relay.flood_sealed(envelope, hops, state)
 
     # ------------------------------------------------------------------------------------------------ views
 

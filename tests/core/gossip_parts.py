@@ -155,11 +155,16 @@ class Node:
             violation=lambda link, cause: self.violations.append((link.number, cause)),
             broken_promise=lambda link: self.broken.append(link.number),
             limits_for=lambda link: self.context.parameters.limits,
-            sealed=lambda state, envelope, hops: self.sealed.append(envelope),
+            sealed=self.hand_on,
             repeated=self.sealed.append,
         )
         self.gossip.load([], {})
         self.context.actions.clear()
+
+    def hand_on(self, state: LinkGossip, envelope: Envelope, hops: int) -> bool:
+        """A sealed envelope came: note it as one for us."""
+        self.sealed.append(envelope)
+        return True
 
     def link(self, number: int, peer: Identity | None = None, *, outbound: bool = True) -> LinkGossip:
         """A link comes up."""

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from positron.core import direct as module
 from positron.core.context import Context
 from positron.core.direct import MAX_WAITING, RECEIPT_LIFETIME_MS, Acknowledged, Direct
 from positron.core.envelope import DIRECT, MAX_LIFETIME_MS, RECEIPT, Envelope
 from positron.core.events import Deliver, Remember, Settle
 from positron.core.identity import Identity, seal, verify
-from positron.core.records import EnvelopeKept
+from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry
 from positron.core.sequences import Sequences
 from positron.errors import DeliveryTimeout, UnknownPeer
-from tests.core.gossip_parts import ALICE, BOB, CAROL, chosen, context_of, link_state, sealed, taken
+from tests.core.gossip_parts import (
+    ALICE,
+    BOB,
+    CAROL,
+    WALL,
+    chosen,
+    context_of,
+    identity,
+    link_state,
+    sealed,
+    taken,
+)
 
 HOUR = 3600.0
 
@@ -22,9 +35,9 @@ HOUR = 3600.0
 class Side:
     """One node with its direct messages; what it floods is in `flooded`."""
 
-    def __init__(self, me: Identity) -> None:
+    def __init__(self, me: Identity, **parameters: Any) -> None:
         self.me = me
-        self.context: Context = context_of(me)
+        self.context: Context = context_of(me, **parameters)
         self.sequences = Sequences(self.context, first_start_ms=0)
         self.flooded: list[Envelope] = []
         self.direct = Direct(self.context, self.sequences, self.flooded.append)
@@ -272,3 +285,51 @@ class TimeoutTests(Case):
         self.alice.receive(self.deliver(first))
         self.alice.direct.link_up(BOB.node_id)
         self.assertEqual([envelope.id for envelope in self.alice.flooded], [second.id])
+
+
+class BoundTests(Case):
+    def come(self, author: int, seq: int, size: int = 1) -> Envelope:
+        """A message of that author for Bob arrives."""
+        sender = identity(100 + author)
+        binding = struct.pack(">32s32sQQ", sender.node_id, BOB.node_id, WALL * 1000, seq)
+        body = seal(BOB.node_id, binding + bytes(size))
+        envelope = sealed(
+            self.bob.context, sender, seq, kind=DIRECT, recipient=BOB.node_id, body=body, epoch=WALL * 1000
+        )
+        self.assertTrue(self.bob.receive(envelope))
+        return envelope
+
+    def receipt(self, author: int, seq: int) -> int:
+        """The number of the receipt for such a message."""
+        self.bob.direct.stored(self.bob.mark_of(self.come(author, seq)))
+        return self.bob.flooded.pop().seq
+
+    def test_authors_without_end(self) -> None:
+        """T32: who was ever sent a receipt is not remembered for ever, and no number comes twice all the same."""
+        self.patch(module, "MAX_RECIPIENTS", 4)
+        self.assertEqual(self.receipt(0, 1), 1)
+        for author in range(1, 7):
+            first, second, third = (self.receipt(author, seq) for seq in (1, 2, 3))
+            self.assertEqual([second, third], [first + 1, first + 2])
+        self.assertGreater(self.receipt(0, 2), 3, "above all that were forgotten")
+        self.assertEqual(self.receipt(6, 4), third + 1, "not forgotten")
+
+    def test_room_in_the_store(self) -> None:
+        """T33: what is sent to us takes a tenth of the store's quota at most; of more the oldest goes."""
+        self.bob = Side(BOB, quota=400_000)
+        came = [self.come(0, seq, 2000) for seq in range(1, 51)]
+        kept = [record.id for record in chosen(self.bob.context.actions, EnvelopeKept)]
+        self.assertEqual(kept, [envelope.id for envelope in came])
+        dropped = [key for drop in chosen(self.bob.context.actions, EnvelopesDropped) for key in drop.ids]
+        self.assertEqual(dropped, kept[: len(dropped)])
+        left = sum(len(envelope.raw) for envelope in came[len(dropped) :])
+        self.assertTrue(35_000 < left <= 40_000, left)
+        born = Side(BOB, quota=400_000)
+        held = [
+            IndexEntry(each.id, each.created_ms, each.expires_ms, each.author, len(each.raw), DIRECT)
+            for each in came[len(dropped) :]
+        ]
+        born.direct.load([IndexEntry(bytes(16), 1, 2, bytes(32), 1000), *held])
+        self.bob = born
+        self.come(0, 51, 2000)
+        self.assertEqual(chosen(born.context.actions, EnvelopesDropped), [EnvelopesDropped([held[0].id])])

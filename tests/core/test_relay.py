@@ -7,12 +7,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
-from positron.core.envelope import MAX_PAYLOAD, Envelope
+from positron.core.envelope import DIRECT, MAX_PAYLOAD, Envelope
 from positron.core.gossip.holdings import RECENT_SECONDS
 from positron.core.gossip.relay import BIG, LATE_MS
-from positron.core.gossip.state import MAX_SKIPPED
-from positron.core.limits import LINK_FULL
-from tests.core.gossip_parts import ME, WALL, Node, entries_of, sealed, sent_on
+from positron.core.gossip.state import MAX_SKIPPED, LinkGossip
+from positron.core.limits import LINK_FULL, Rate
+from tests.core.gossip_parts import BOB, ME, WALL, Node, entries_of, sealed, sent_on
 
 LINKS = 6
 
@@ -157,3 +157,49 @@ class DrainTests(SynchronousTestCase):
         missed = self.bring(MAX_SKIPPED + 5)
         self.drain()
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[5:]])
+
+
+class Relaying(Node):
+    """A node for which nothing sealed is meant."""
+
+    def hand_on(self, state: LinkGossip, envelope: Envelope, hops: int) -> bool:
+        """Flood it."""
+        return self.gossip.relay.flood_sealed(envelope, hops, state)
+
+
+class SealedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.node = Relaying(limits={"direct": Rate(1, 2)})
+        self.liar, self.honest, self.onward = (self.node.link(number) for number in (1, 2, 3))
+        self.node.context.actions.clear()
+
+    def seal(self, seq: int) -> Envelope:
+        return sealed(self.node.context, seq=seq, kind=DIRECT, recipient=BOB.node_id, body=b"sealed")
+
+    def onwards(self) -> list[bytes]:
+        """What was passed on to the third link since last asked."""
+        found = sent_on(self.node.context, self.onward, messages.Push)
+        self.node.context.actions.clear()
+        return [push.envelope for push in found]
+
+    def test_hops_that_are_a_lie(self) -> None:
+        """T18: a copy said to have crossed all its links is not passed on, and does not keep another from it."""
+        envelope = self.seal(1)
+        self.node.gossip.push(self.liar, 255, envelope.raw)
+        self.assertEqual(self.onwards(), [])
+        self.node.gossip.push(self.honest, 1, envelope.raw)
+        self.assertEqual(self.onwards(), [envelope.raw])
+        self.node.gossip.push(self.liar, 1, envelope.raw)
+        self.assertEqual(self.onwards(), [], "once")
+
+    def test_a_link_over_its_budget(self) -> None:
+        """T16: nor does a copy for which its link has no budget left: whoever has some brings it."""
+        for seq in (1, 2):
+            self.node.gossip.push(self.liar, 1, self.seal(seq).raw)
+        self.assertEqual(len(self.onwards()), 2)
+        envelope = self.seal(3)
+        self.node.gossip.push(self.liar, 1, envelope.raw)
+        self.assertEqual(self.onwards(), [])
+        self.assertEqual(self.node.count("rejected:budget"), 1)
+        self.node.gossip.push(self.honest, 1, envelope.raw)
+        self.assertEqual(self.onwards(), [envelope.raw])

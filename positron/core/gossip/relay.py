@@ -61,18 +61,23 @@ class Relay:
             if recent.envelope.kind == BROADCAST and recent.hops < recent.envelope.ttl:
                 self._push(state, recent.spread, messages.push_frame(recent.hops, recent.envelope.raw))
 
-    def flood_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> None:
-        """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl."""
+    def flood_sealed(self, envelope: Envelope, hops: int, state: LinkGossip | None) -> bool:
+        """Flood a DIRECT or a RECEIPT: by push only, to every link that has not shown it, within its ttl.
+
+        False if this link may not have it relayed: it is not seen then, so that another link may, with hops or budget
+        left.
+        """
+        if hops >= envelope.ttl:
+            return False
+        if state is not None and not self._may_relay(state, envelope):
+            self._context.count("rejected:budget")
+            return False
         spread = self._holdings.carry(envelope, hops).spread
         if state is not None:
             spread.shown.add(state.link.number)
-        if hops >= envelope.ttl:
-            return
-        if state is not None and not self._may_relay(state, envelope):
-            self._context.count("rejected:budget")
-            return
         for other in self._unshown(spread):
             self._push(other, spread, messages.push_frame(hops, envelope.raw))
+        return True
 
     def send_sealed(self, envelope: Envelope) -> None:
         """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""

@@ -47,10 +47,10 @@ class Gossip:
         violation: Callable[[Link, str], None],
         broken_promise: Callable[[Link], None],
         limits_for: Callable[[Link], Limits],
-        sealed: Callable[[LinkGossip, Envelope, int], None],
+        sealed: Callable[[LinkGossip, Envelope, int], bool],
         repeated: Callable[[Envelope], None],
     ) -> None:
-        """The callables are the swarm's: trust asked and told, links cut, sealed envelopes handed on."""
+        """The callables are the swarm's: trust asked and told, links cut, sealed ones handed on (False: not yet)."""
         self._context = context
         self._sequences = sequences
         self._first_hand = first_hand
@@ -142,9 +142,8 @@ class Gossip:
             self._refuse(state, verdict)
         elif envelope.kind == BROADCAST:
             self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), arrival)
-        else:
+        elif self._sealed(state, envelope, min(hops + 1, 255)):
             self.holdings.see(envelope.id)
-            self._sealed(state, envelope, min(hops + 1, 255))
         if arrival.asked:
             self.puller.pump(state)
         return arrival.asked or verdict.reason != "duplicate" or envelope.kind != BROADCAST
