@@ -80,7 +80,13 @@ def _floors(cursor: sqlite3.Cursor, now_ms: int, limit: int) -> int:
         "DELETE FROM floors WHERE rowid IN (SELECT rowid FROM floors WHERE written_ms <= ? LIMIT ?)",
         (now_ms - FLOOR_LIFE_MS, limit),
     )
-    return cursor.rowcount
+    removed = cursor.rowcount
+    # One for each author that had to make room: who makes up authors would fill the quota with them.
+    cursor.execute(
+        "DELETE FROM floors WHERE rowid IN (SELECT rowid FROM floors ORDER BY written_ms LIMIT ?)",
+        (min(limit - removed, _excess(cursor, "floors", MAX_STREAMS)),),
+    )
+    return removed + cursor.rowcount
 
 
 def _sequences(cursor: sqlite3.Cursor, now_ms: int, limit: int) -> int:

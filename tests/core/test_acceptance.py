@@ -14,7 +14,7 @@ from positron.core.gossip.accept import MAX_MUTED
 from positron.core.limits import Rate
 from positron.core.messages import REJECTIONS
 from positron.core.records import EnvelopeKept, StateKept, StubKept
-from tests.core.gossip_parts import ALICE, BOB, CAROL, WALL, Node, chosen, sealed, sent_on, taken
+from tests.core.gossip_parts import ALICE, BOB, CAROL, WALL, Node, chosen, identity, sealed, sent_on, taken
 
 
 class Case(SynchronousTestCase):
@@ -289,6 +289,23 @@ class EquivocationTests(Case):
         self.assertEqual(len(verified), 10)
         self.node.gossip.evidence(self.other, messages.Evidence(self.first.raw, self.second.raw))
         self.assertEqual(len(verified), 11)
+
+    def test_a_flood_of_equivocators(self) -> None:
+        """T19: authors made up to equivocate are all muted, and the proof of ten, then of one a second, is told."""
+        told = []
+        for number in range(100):
+            author = identity(5000 + number)
+            self.push(self.seal(1, author=author))
+            self.context.actions.clear()
+            self.push(self.seal(1, author=author, topic="other"))
+            self.assertTrue(self.node.gossip.acceptance.is_muted(author.node_id))
+            told.append(len(sent_on(self.context, self.other, messages.Evidence)))
+            self.context.now += 0.01
+        self.assertEqual(told, [1] * 10 + [0] * 90)
+        self.context.now += 1
+        self.push(self.seal(1, author=CAROL))
+        self.push(self.seal(1, author=CAROL, topic="other"))
+        self.assertEqual(len(sent_on(self.context, self.other, messages.Evidence)), 1)
 
     def test_muted_are_bounded(self) -> None:
         """Of more than 256 the one muted longest ago is heard again."""

@@ -140,6 +140,19 @@ class AskingTests(SynchronousTestCase):
         self.assertEqual(link.state, "up")
         self.assertEqual(node.context.counters["peers_unasked"], 2)
 
+    def test_records_with_every_prune(self) -> None:
+        """T23: PRUNE may name others, but one that says it without end has no more of them read than of PEERS."""
+        node = World().node(0, "9.9.9.9:9000")
+        link = node.link_by_hand(1, address="8.8.8.8:1")
+        verified: list[bytes] = []
+        node.context.verify = lambda node_id, message, signature: not verified.append(message)
+        for place in range(50):
+            node.run(node.overlay.introduced, link, records(node, 8, 1000 + 8 * place))
+        self.assertEqual(len(verified), 8 * 10)
+        self.assertEqual(node.context.counters["peers_unasked"], 40)
+        node.run(node.overlay.introduced, link, ())
+        self.assertEqual(node.context.counters["peers_unasked"], 40, "mostly it names nobody")
+
     def test_own_record_is_always_heard(self) -> None:
         """A peer may tell its own new address at any time, though not without end."""
         node = World().node(0, "9.9.9.9:9000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +25,15 @@ from positron.core.gossip.pull import (
 )
 from positron.core.gossip.serve import FETCH_BATCH, MAX_WAITING
 from positron.core.gossip.state import FIRST_MEAN as FIRST_SIZE
-from positron.core.gossip.state import FIRST_OWED, MAX_MISSED, MISSED_SECONDS, WANT_WINDOW, LinkGossip
+from positron.core.gossip.state import (
+    FIRST_OWED,
+    MAX_BACKLOG,
+    MAX_MISSED,
+    MAX_OFFERS,
+    MISSED_SECONDS,
+    WANT_WINDOW,
+    LinkGossip,
+)
 from positron.core.limits import Rate
 from tests.core.gossip_parts import ME, Cheap, Node, chosen, identity, sealed, sent_on
 
@@ -83,6 +92,18 @@ class TimerTests(Case):
         self.assertEqual(self.wants(), [])
         self.node.wait(0.002)
         self.assertEqual(self.wants(), [(1, [id_of(1), id_of(2)])])
+
+    def test_a_link_that_feigns_distance(self) -> None:
+        """T29: a link that is slow with its PONGs has no longer than five seconds before the next is asked."""
+        self.links[0].link.rtt = 13.0
+        self.have(self.links[0], id_of(1))
+        self.node.wait(FIRST_WAIT + 0.001)
+        self.assertEqual(self.asked(), [1])
+        self.have(self.links[1], id_of(1))
+        self.node.wait(5.0)
+        self.assertEqual(self.asked(), [])
+        self.node.wait(0.1)
+        self.assertEqual(self.asked(), [2])
 
     def test_a_source_is_waited_for(self) -> None:
         """What our best source announces while it is busy it will push when we catch up: it is asked for after 400 ms,
@@ -324,6 +345,18 @@ class BoundTests(Case):
         self.assertFalse(self.gossip.lacking(alice, [id_of(1)]))
         self.node.wait(2)
         self.assertTrue(self.gossip.lacking(alice, [id_of(1)]))
+
+    def test_what_a_silent_liar_shows_is_bounded(self) -> None:
+        """T32: a link that shows ids in every exchange, and answers no WANT and no PING, has few of them remembered."""
+        for exchange in range(10):
+            first = 1 + 4000 * exchange
+            self.gossip.lacking(self.links[0].link, [id_of(number) for number in range(first, first + 4000)])
+        asked: list[bytes] = []
+        while wants := self.wants():
+            for _, ids in wants:
+                asked += ids
+                self.gossip.miss(self.links[0], messages.Miss(b"".join(ids)))
+        self.assertEqual(asked, [id_of(number) for number in range(1, FIRST_OWED + MAX_BACKLOG + 1)])
 
     def test_what_they_do_not_hold_is_bounded(self) -> None:
         """Of a link that says MISS for ever the last 8,192 ids are remembered."""
@@ -732,3 +765,34 @@ class HistoryBudgetTests(ServeCase):
         self.assertEqual(chosen(self.context.actions, Fetch), [])
         self.node.wait(0.2)
         self.assertEqual(len(chosen(self.context.actions, Fetch)), 1)
+
+
+class OfferTests(Case):
+    def test_memory(self) -> None:
+        """T32: what a link may ask for takes little, whatever is said to it, and is what it was told of last."""
+        ids = [id_of(number) for number in range(1, 4 * MAX_OFFERS)]
+        state = self.links[0]
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        most = 0
+        for place, envelope_id in enumerate(ids):
+            state.offer(envelope_id)
+            if place % 1000 == 0:
+                most = max(most, tracemalloc.get_traced_memory()[0] - before)
+        self.assertTrue(most < 3 * 1024 * 1024, most)
+        self.assertFalse(state.may_serve(ids[0]))
+        self.assertTrue(all(state.may_serve(envelope_id) for envelope_id in ids[-MAX_OFFERS // 2 :]))
+
+    def test_told_again(self) -> None:
+        """What is shown again is as good as new, but for how often it was served."""
+        state = self.links[0]
+        for number in range(1, MAX_OFFERS + 1):
+            state.offer(id_of(number))
+        self.assertTrue(state.may_serve(id_of(1)))
+        state.offer(id_of(1))
+        for number in range(MAX_OFFERS + 1, MAX_OFFERS + 3):
+            state.offer(id_of(number))
+        self.assertFalse(state.may_serve(id_of(2)), "the oldest made room")
+        self.assertTrue(state.may_serve(id_of(1)))
+        self.assertFalse(state.may_serve(id_of(1)), "twice")

@@ -24,13 +24,13 @@ class PruningTests(SynchronousTestCase):
         self.cursor = connection.cursor()
         self.number = 0
 
-    def write(self, records: Iterable[Record]) -> None:
+    def write(self, records: Iterable[Record], now_ms: int = NOW_MS) -> None:
         entries = []
         for record in records:
             self.number += 1
             entries.append(Entry(self.number, record, 0))
         self.cursor.execute("BEGIN")
-        tables.write(self.cursor, entries, NOW_MS)
+        tables.write(self.cursor, entries, now_ms)
         self.cursor.execute("COMMIT")
 
     def prune(self, now_ms: int = NOW_MS, quota: int = QUOTA, limit: int = pruning.BATCH) -> list[int]:
@@ -89,6 +89,15 @@ class PruningTests(SynchronousTestCase):
         assert self.count("floors") == 1
         self.prune(NOW_MS + 8 * 24 * HOUR_MS)
         assert self.count("floors") == 0
+
+    def test_floors_are_bounded(self) -> None:
+        """T33: authors made up without end leave no more floors than there may be sequences; the oldest go."""
+        self.patch(pruning, "MAX_STREAMS", 20)
+        for number in range(30):
+            self.write([SequencesDropped(number.to_bytes(32, "big"), 1, b"", 2)], NOW_MS + number)
+        self.prune()
+        assert self.count("floors") == 20
+        assert self.cursor.execute("SELECT min(written_ms) FROM floors").fetchone() == (NOW_MS + 10,)
 
     def test_a_floor_never_sinks(self) -> None:
         """A later record with a lower floor does not open what was closed."""

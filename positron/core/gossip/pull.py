@@ -21,7 +21,7 @@ from attrs import define, field
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.gossip.holdings import Holdings
-from positron.core.gossip.state import FIRST_OWED, LinkGossip
+from positron.core.gossip.state import FIRST_OWED, MAX_BACKLOG, LinkGossip
 
 MAX_PULLS = 4096
 MAX_PULLS_PER_LINK = 256
@@ -39,6 +39,9 @@ slower: it charges one in 10 s. The next one after that while is enough."""
 
 IGNORED_SECONDS = 600.0
 FIRST_RTT = 0.1
+MAX_RTT = 2.0
+"""No link is waited for as if it were further away: it could be that only its PONGs are slow."""
+
 WANT_BATCH = 1024
 MAX_REMEMBERED = 1024
 """Nodes without a link whose broken promises are remembered."""
@@ -130,13 +133,14 @@ class Puller:
         now = self._context.now
         ids = [envelope_id for envelope_id in ids if state.missed.get(envelope_id, now) <= now]
         pending = set(state.backlog)
-        state.backlog.extend(
+        fresh = [
             envelope_id
             for envelope_id in ids
             if envelope_id not in pending
             and envelope_id not in self._in_flight
             and not self._holdings.is_known(envelope_id)
-        )
+        ]
+        state.backlog += fresh[: MAX_BACKLOG - len(pending)]
         self.pump(state)
         return bool(ids)
 
@@ -219,7 +223,7 @@ class Puller:
             asks.setdefault(state.link.number, []).append(envelope_id)
         self.last_pull = now
         rtt = max(FIRST_RTT if state.link.rtt is None else state.link.rtt for state in chosen)
-        self._wake(envelope_id, now + 2.5 * rtt + 0.060)
+        self._wake(envelope_id, now + 2.5 * min(rtt, MAX_RTT) + 0.060)
 
     def _room(self, state: LinkGossip) -> int:
         """How many more ids may be wanted of this link now: none while it is ignored."""

@@ -28,6 +28,10 @@ from positron.core.notices import Refused
 from positron.core.records import IndexEntry
 from positron.core.sequences import Sequences
 
+PROOFS_RATE, PROOFS_BURST = 1, 10
+"""Equivocations told to all links, a second and at once. A proof is up to 131 KiB, is never dropped, and goes to every
+link: whoever makes up authors to equivocate with could else have fifty times its bytes sent."""
+
 IGNORED_BELOW = 0.2
 """A first-hand score below this: its HAVE is ignored."""
 
@@ -76,6 +80,7 @@ class Gossip:
         self.relay = Relay(context, self.holdings, self.states, is_small=self._is_small)
         self.announcer = Announcer(context, self.states, is_small=self._is_small)
         self._evidence: dict[int, Bucket] = {}
+        self._proofs = Bucket(PROOFS_RATE, PROOFS_BURST)
         self._next_housekeeping = 0.0
 
     def _is_small(self) -> bool:
@@ -311,6 +316,8 @@ class Gossip:
         self._context.count("equivocations")
         self.acceptance.mute(envelope.author)
         self.holdings.mute(envelope.author)
+        if not self._proofs.take(1, self._context.now):
+            return
         frame = messages.encode(messages.Evidence(first.raw, envelope.raw))
         for state in self.states.values():
             if state is not except_for:

@@ -19,8 +19,13 @@ Each answer lets it owe one more, so what it may owe doubles with each round tri
 wanted of it. A liar breaks no more promises than it kept a moment ago, and four."""
 
 MAX_SKIPPED = 1024
+MAX_BACKLOG = 16_384
+"""Ids that a link showed and that are still to be wanted of it; it shows the rest again in its next exchange."""
+
 MAX_MISSED, MISSED_SECONDS = 8192, 600.0
-MAX_OFFERS = 131_072
+MAX_OFFERS = 65_536
+"""Ids that a link may ask for: as many as can be held. They are 2.6 MiB, of each link; beyond, the older half goes."""
+
 SERVED_TWICE = 2
 
 
@@ -74,11 +79,11 @@ class LinkGossip:
     """Pulls for which this link is an announcer, at most 256."""
 
     def offer(self, envelope_id: bytes) -> None:
-        """Remember that this link may ask for the id."""
-        if len(self.offers) >= MAX_OFFERS:
-            for key in list(self.offers)[: MAX_OFFERS // 2]:
-                del self.offers[key]
-        self.offers.setdefault(envelope_id, 0)
+        """Remember that this link may ask for the id, longer than for those it was told of before."""
+        served = self.offers.pop(envelope_id, 0)
+        if len(self.offers) >= MAX_OFFERS:  # a new dict, for one of which much was deleted grows all the same
+            self.offers = dict(list(self.offers.items())[MAX_OFFERS // 2 :])
+        self.offers[envelope_id] = served
 
     def may_serve(self, envelope_id: bytes) -> bool:
         """Whether a WANT of this id is to be served: offered before, and not twice already. Counts it."""

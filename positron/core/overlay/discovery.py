@@ -34,7 +34,7 @@ RENEW_SECONDS = 6 * 3600.0
 FRESH_MS = 600_000
 AGREEING_GROUPS = 3
 REQUESTS = (0.1, 10.0)
-"""PEERS_GETs answered, and unasked PEERS read, per link: rate a second and burst."""
+"""PEERS_GETs answered, and unasked PEERS and other records read, per link: rate a second and burst."""
 
 
 @define(eq=False)
@@ -189,7 +189,11 @@ class Discovery:
 
     def introduced(self, link: Link, records: tuple[bytes, ...]) -> int:
         """Records that came with a refusal, or with PRUNE; how many told something new. `MessageError` as above."""
-        if not self._enabled:
+        if not self._enabled or not records:
+            return 0
+        known = self._known.get(link.number)
+        if known is not None and not known.unasked.take(1, self._context.now):
+            self._context.count("peers_unasked")
             return 0
         return self._book.learn_all(self._news(records), link.address)
 
