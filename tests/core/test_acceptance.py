@@ -11,6 +11,7 @@ from positron.core.envelope import DIRECT, SIGNATURE_SIZE, Envelope, encode_entr
 from positron.core.events import Deliver
 from positron.core.gossip import accept
 from positron.core.gossip.accept import MAX_MUTED
+from positron.core.gossip.holdings import MAX_ENVELOPES, NEWS_MS
 from positron.core.limits import Rate
 from positron.core.messages import REJECTIONS
 from positron.core.records import EnvelopeKept, StateKept, StubKept
@@ -129,6 +130,18 @@ class RejectedTests(Case):
         self.assert_rejected("old", envelope)
         self.assertFalse(self.is_known(envelope))
         self.assertEqual(len(self.node.index), 0)
+
+    def test_a_flood_from_the_future(self) -> None:
+        """T21: who fills the index with what is 25 s ahead raises its floor above our clock, and silences nobody."""
+        ahead = self.context.wall_ms + 25_000
+        for number in range(MAX_ENVELOPES + 1):
+            self.node.index.add(ahead, number.to_bytes(16, "big"))
+        self.assertGreater(self.node.index.floor, self.context.wall_ms)
+        live = self.seal(age=1)
+        self.push(live)
+        self.assertEqual(len(chosen(self.context.actions, Deliver)), 1)
+        self.assert_rejected("duplicate", live)
+        self.assert_rejected("old", self.seal(2, age=NEWS_MS / 1000 + 1))
 
     def test_duplicate(self) -> None:
         """A second copy costs no verification, whatever its signature, and blames nobody."""

@@ -16,7 +16,7 @@ from typing import Protocol
 from attrs import define, field
 
 from positron.core.context import Context
-from positron.core.envelope import BROADCAST, Envelope
+from positron.core.envelope import BROADCAST, MAX_FUTURE_MS, Envelope
 from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry, StateKept, StubKept
 
 MAX_SEEN = 131_072
@@ -44,6 +44,10 @@ who hold a few envelopes each could else have us take for every envelope of thei
 FLOOR_STEP_MS = 10_000
 """A floor raised by age moves in steps, the same for all, and lies one to two steps above the edge of retention: so
 floors are mostly equal and what is about to end is not reconciled. Short retentions have steps of a tenth."""
+
+NEWS_MS = MAX_FUTURE_MS
+"""What was created so lately is never refused for lack of room in the index. Else whoever fills that with envelopes
+from the future, as far as clocks may be off, raises the floor above our clock and silences everybody."""
 
 FLOOR_KEPT_EVERY_MS = 60_000
 """How far a floor moves by age before the store is told again."""
@@ -135,8 +139,10 @@ class Holdings:
 
     @property
     def floor_ms(self) -> int:
-        """What was created before this is refused as `old`."""
-        return self._index.floor
+        """What was created before this is refused as `old`: the index's floor, but nothing that is news."""
+        news = self._context.wall_ms - min(NEWS_MS, self._retention_ms // 2)
+        floor = self._index.floor
+        return floor if floor < news else news
 
     # -------------------------------------------------------------------------------------------- questions
 
