@@ -59,7 +59,7 @@ class Notices:
         for listener in tuple(self._listeners):
             try:
                 listener.got(notice)
-            except Exception:
+            except BaseException:
                 # Application code, as in a subscription.
                 listener.errors += 1
                 if listener.errors == 1:

@@ -166,8 +166,8 @@ class Subscription:
     def _hand_over(self, message: Message) -> None:
         try:
             result = self._got(message)
-        except Exception:
-            # Application code: whatever it raises concerns this subscriber alone.
+        except BaseException:
+            # Application code: whatever it raises, sys.exit() included, concerns this subscriber alone.
             self._failed(Failure())
             self._busy = False
             return

@@ -1,5 +1,7 @@
 """Whole nodes over memory and virtual time: what an application is promised."""
 
+import sys
+
 from attrs import asdict
 from attrs.exceptions import FrozenInstanceError
 from twisted.internet.defer import CancelledError, Deferred, fail, race
@@ -166,6 +168,29 @@ class TalkingTests(NetworkTestCase):
         self.assertEqual(len(heard), 3)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(a.stats().subscriber_errors_total, 3)
+
+    def test_a_subscriber_that_exits(self):
+        """`sys.exit()` is an exception like others, in a subscriber and in a listener for what happens."""
+        a, b = self.start("a", "b")
+        calls, told = [], []
+
+        def exiting(message):
+            calls.append(message.data)
+            sys.exit(1)
+
+        b.subscribe("t", exiting)
+        heard = self.listen(b, "t")
+        b.on_event(lambda _: sys.exit(2))
+        b.on_event(told.append)
+        for number in range(3):
+            self.network.wait(a.publish("t", number))
+            self.network.run(0.1)
+        self.network.wait(a.stopService())
+        self.network.run(1)
+        self.assertEqual(calls, [0, 1, 2])
+        self.assertEqual(len(heard), 3)
+        self.assertEqual([notice.reason for notice in told], ["leaving"])
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 2)
 
     def test_publishing_from_a_subscriber(self):
         """An answer published while a message is being delivered goes out after it."""
