@@ -150,7 +150,7 @@ class Node(Life):
         return self._notices.stream()
 
     def on_event(self, got: Callable[[Notice], object]) -> Listener:
-        """Call `got(notice)` for what happens to the node. It is not waited for."""
+        """Call `got(notice)` for what happens to the node. A coroutine or Deferred of it is not waited for."""
         return self._notices.listen(got)
 
     # -------------------------------------------------------------------------------------------------- looking

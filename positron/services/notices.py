@@ -6,7 +6,9 @@ Rule: a listener's exception is its own. It is logged once with its traceback, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutine
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -39,7 +41,9 @@ class Notices:
         self._streams: list[NoticeStream] = []
 
     def listen(self, got: Callable[[Notice], object]) -> Listener:
-        """Call `got(notice)` for each from now on."""
+        """Call `got(notice)` for each from now on. A coroutine that it returns is run, and not waited for."""
+        if not callable(got):
+            raise TypeError("a listener is called with each notice")
         listener = Listener(got, self._listeners)
         self._listeners.append(listener)
         return listener
@@ -57,15 +61,23 @@ class Notices:
     def tell(self, notice: Notice) -> None:
         """Tell everybody, in the order in which they asked."""
         for listener in tuple(self._listeners):
+            # Application code, as in a subscription.
             try:
-                listener.got(notice)
+                result = listener.got(notice)
             except BaseException:
-                # Application code, as in a subscription.
-                listener.errors += 1
-                if listener.errors == 1:
-                    self._log.failure("A listener for {kind} raised", Failure(), kind=type(notice).__name__)
+                self._failed(Failure(), listener, notice)
+                continue
+            if iscoroutine(result):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                result.addErrback(self._failed, listener, notice)
         for stream in tuple(self._streams):
             stream.give(notice)
+
+    def _failed(self, failure: Failure, listener: Listener, notice: Notice) -> None:
+        listener.errors += 1
+        if listener.errors == 1:
+            self._log.failure("A listener for {kind} raised", failure, kind=type(notice).__name__)
 
     def finish(self) -> None:
         """The node has stopped: every stream ends once it is read."""

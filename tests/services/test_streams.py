@@ -109,6 +109,24 @@ class NoticesTests(SynchronousTestCase):
         self.assertEqual(broken.errors, 3)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_listeners_may_be_coroutines(self):
+        """They run, nobody waits for them, and what they raise is logged once."""
+        notices, heard, wait = Notices(), [], Deferred()
+
+        async def slow(notice):
+            heard.append(notice.node_id)
+            await wait
+            raise ValueError("mine")
+
+        listener = notices.listen(slow)
+        notices.tell(notice(1))
+        notices.tell(notice(2))
+        self.assertEqual((heard, listener.errors), (["1", "2"], 0))
+        wait.callback(None)
+        self.assertEqual(listener.errors, 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertRaises(TypeError, notices.listen, None)
+
     def test_slow_stream(self):
         """1,024 notices wait; then the oldest go, and the reader is told how many."""
         notices = Notices()
