@@ -20,6 +20,24 @@ TELL = (
 
 
 class ProcessTests(CommandCase):
+    @inlineCallbacks
+    def test_as_a_module(self):
+        """`python -m positron` is the command: its name in --help, its exit codes, its errors."""
+        for arguments, code, expected in (
+            (["--help"], 0, "Usage: positron [OPTIONS] COMMAND"),
+            (["pub", "--help"], 0, "Usage: positron pub "),
+            (["pubb"], 2, "no such command 'pubb'"),
+        ):
+            done = yield deferToThread(
+                subprocess.run,
+                [sys.executable, "-m", "positron", *arguments],
+                capture_output=True,
+                text=True,
+                env=self.environment(),
+            )
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(expected, done.stdout + done.stderr)
+
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": ""}
 
