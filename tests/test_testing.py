@@ -170,6 +170,28 @@ class MemoryNetworkTests(SynchronousTestCase):
         self.assertEqual(network.identity("a").node_id, other.identity("a").node_id)
         self.assertNotEqual(network.identity("a").node_id, network.identity("b").node_id)
 
+    def test_one_node_of_a_name(self):
+        """A second node of a name is refused, or `stop` would miss the first; once that is stopped, it is not."""
+        network = MemoryNetwork(Clock())
+        first = network.node("a")
+        for act in (lambda: None, first.startService, lambda: network.run(1)):
+            act()
+            error = self.assertRaises(ValueError, network.node, "a")
+            self.assertIn("'a'", str(error))
+        self.assertIs(network.nodes["a"], first)
+        network.wait(first.stopService())
+        second = network.node("a", max_peers=7)
+        second.startService()
+        network.wait(second.when_ready())
+        self.assertRaises(ValueError, network.node, "a")
+        self.assertEqual(second.node_id, first.node_id)
+        network.stop()
+        self.assertEqual(network.clock.getDelayedCalls(), [])
+        second.startService()
+        network.wait(second.when_ready())
+        self.assertRaises(ValueError, network.node, "a")
+        network.stop()
+
     def test_wait(self):
         """A result, an error, or an assertion that nothing came."""
         network = MemoryNetwork(Clock())

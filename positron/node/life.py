@@ -64,6 +64,8 @@ class Life(MultiService):
         super().__init__()
         self.config = config
         self.ready = False
+        self.stopped = False
+        """Whether it was stopped, that is over, and it was not started again."""
         self.node_id = ""
         self.clocks = clocks or Clocks(reactor)
         self._reactor = reactor
@@ -138,6 +140,7 @@ class Life(MultiService):
         if self._stopping is None:
             self._peers.bind(self.config)
         super().startService()
+        self.stopped = False
         before = self._ended()
         started = self._started = Outcome()
         readiness = self._readiness
@@ -310,6 +313,7 @@ class Life(MultiService):
     def _stopped(self, _: object) -> None:
         waits, self._peer_waits = self._peer_waits, []
         stopping, self._stopping = self._stopping, None
+        self.stopped = not self.running
         self._up.clear()
         self._notices.finish()
         for _count, waiting in waits:

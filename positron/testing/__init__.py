@@ -72,8 +72,11 @@ class MemoryNetwork:
         """A node that is not started yet. `options` are those of `Config`; `bootstrap` may hold names of nodes.
 
         It keeps its identity and its store when it is stopped and started again. `node.clocks.ahead` moves its wall
-        clock.
+        clock. ValueError if there is one of that name, unless it was stopped: a new one then takes its place, with
+        an empty store.
         """
+        if name in self.nodes and not self.nodes[name].stopped:
+            raise ValueError(f"there is a node {name!r} already; stop it first")
         host, port = split_address(self.address(name))
         options.setdefault("host", host)
         options.setdefault("port", port)

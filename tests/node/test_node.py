@@ -703,6 +703,7 @@ class LifeTests(NetworkTestCase):
     def test_two_in_one_place(self):
         """A taken address raises in startService, and what waited is not left hanging."""
         a, _ = self.start("a", "b")
+        del self.network.nodes["a"]
         twin = self.network.node("a")
         self.network.nodes["a"] = a
         self.assertRaises(CannotListenError, twin.startService)
