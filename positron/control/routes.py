@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from positron.control import metrics, page, views
+from positron.control import metrics, page, resuming, views
 from positron.control.calls import Call, read_body
 from positron.control.gate import Gate
 from positron.control.problems import Problem, as_json, bad_request, status_of
@@ -141,8 +141,8 @@ class Api(Resource):
         """Open a stream of the node's events, from where `Last-Event-ID` says it broke."""
         self._open(EventStream(request, self._streams.discard, self._ring, call.last_event_id))
 
-    def messages(self, request: Request, call: Call) -> None:
-        """Open a stream of messages."""
+    async def messages(self, request: Request, call: Call) -> None:
+        """Open a stream of messages, from where `Last-Event-ID` says it broke, else with `history`."""
         patterns, direct = list(call.query.get("topic", ())), call.asks("direct")
         if not patterns and not direct:
             raise bad_request("topic is missing", "?topic=chat, ?topic=%23 for everything, or ?direct=1")
@@ -152,6 +152,10 @@ class Api(Resource):
             self.gate.check(request, True, False)
         history = call.count("history", 0, MAX_HISTORY)
         stream = MessageStream(request, self._streams.discard)
+        if call.last_event_id and not direct:  # a direct message's id may be that of a broadcast, too
+            seen = await resuming.seen_before(self._node, patterns, call.last_event_id)
+            if seen is not None:
+                stream.seen, history = seen, resuming.MAX_MISSED
         views.asked(lambda: stream.subscribe(self._node, patterns, history, direct))
         self._open(stream)
 

@@ -119,6 +119,8 @@ class MessageStream(Stream):
 
     def __init__(self, request: Request, gone: Callable[[Stream], None]) -> None:
         super().__init__(request, gone)
+        self.seen: set[str] = set()
+        """Ids of history that the client has already."""
         self._subscriptions: list[Any] = []
         self._patterns: list[str] = []
         self._waiting: list[Deferred[None]] = []
@@ -160,6 +162,9 @@ class MessageStream(Stream):
 
         def take(message: Any) -> Deferred[None] | None:
             if any(matches(pattern, message.topic) for pattern in earlier):
+                return None
+            if message.id in self.seen:
+                self.seen.discard(message.id)
                 return None
             return self._send("message", message)
 

@@ -112,6 +112,7 @@ class FakeNode:
         self.sequence = count(1)
         self.send_result = succeed(Acknowledgement(id=f"{ME}.7.1", rtt_seconds=0.01))
         self.receipts = Receipts()
+        self.kept: list[Message] = []
         self.on_leave = lambda: None
 
     def deliver(self, message: Message) -> list[object]:
@@ -188,6 +189,9 @@ class FakeNode:
             return succeed(None)
         found = {"author": ALICE, "topic": "chat", "epoch": 7, "seq": 1, "created": 1000.0}
         return succeed({**found, "received": 1000.5, "hops": 2, "late": False, "size": 6})
+
+    def history(self, topic, limit):
+        return succeed([message for message in self.kept if matches(topic, message.topic)][-limit:])
 
     def publish(self, topic, data, *, min_peers=0):
         if len(topic) > 128:

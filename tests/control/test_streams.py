@@ -5,9 +5,10 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from positron.control.resuming import MAX_MISSED
 from positron.control.ring import CAPACITY
 from positron.core.notices import Lagged
-from tests.control.fake import ALICE, message
+from tests.control.fake import ALICE, ME, message
 from tests.control.http import ControlCase
 
 
@@ -130,6 +131,36 @@ class MessageStreamTests(ControlCase):
         self.node.deliver(message(2))
         events = yield reader.events(2)
         self.assertEqual([data["seq"] for _, _, data in events], [1, 2])
+
+    @inlineCallbacks
+    def test_resume(self):
+        """Last-Event-ID goes on behind the message it names: what came later comes, whatever its place in history."""
+        later = [
+            message(2, received=1000.5),  # of the same envelope
+            message(1, author=ME, id=f"{ME}.3.1", received=1001.0),
+            message(9, received=900.0),  # it waited for those before it
+        ]
+        seen = [message(1), message(1, author=ME, id=f"{ME}.2.1", received=1000.0)]
+        self.node.kept = [later[1], *seen, *later[::2]]
+        reader = self.reader("/v1/stream?topic=chat&history=7", {"Last-Event-ID": f"{ALICE}.7.1"})
+        yield reader.open()
+        (subscription,) = self.node.subscriptions
+        self.assertEqual(subscription.history, MAX_MISSED)
+        for each in [*self.node.kept, message(10)]:
+            self.node.deliver(each)
+        events = yield reader.events(4)
+        self.assertEqual(
+            [each for each, _, _ in events], [m.id for m in (later[1], *later[::2], message(10))]
+        )
+
+    @inlineCallbacks
+    def test_resume_behind_nothing(self):
+        """A Last-Event-ID that names no message kept here changes nothing; nor does one of a direct message."""
+        for query, last in (("", "nonsense"), ("", f"{ALICE}.7.5"), ("&direct=1", f"{ALICE}.7.1")):
+            reader = self.reader(f"/v1/stream?topic=chat&history=7{query}", {"Last-Event-ID": last})
+            yield reader.open()
+            self.assertEqual([each.history for each in self.node.subscriptions if each.pattern], [7])
+            self.node.subscriptions.clear()
 
     @inlineCallbacks
     def test_data_that_json_cannot_hold(self):
