@@ -128,7 +128,7 @@ def ban_peer(node: Any, call: Call) -> dict[str, Any]:
     call.only("seconds")
     node_id = resolve(node, call.path["id"])
     seconds = call.number("seconds", 0.0, MAX_BAN)
-    node.ban_peer(node_id, seconds)
+    asked(lambda: node.ban_peer(node_id, seconds))
     return {"node_id": node_id, "seconds": seconds}
 
 
@@ -152,7 +152,7 @@ def set_trust(node: Any, call: Call) -> dict[str, Any]:
     call.only("score")
     node_id = resolve(node, call.path["id"])
     score = call.number("score", 0.0, 1.0)
-    node.set_trust(node_id, score)
+    asked(lambda: node.set_trust(node_id, score))
     return {"node_id": node_id, "score": score}
 
 

@@ -112,11 +112,12 @@ class Node(Life):
     def send(self, node_id: str | bytes, data: object, timeout: float = 10) -> Deferred[Acknowledgement]:
         """Send `data` to one node, sealed. Fires when the recipient has signed that it has it on disk.
 
-        `DeliveryTimeout` after `timeout` seconds without its receipt; it may still arrive later.
+        `DeliveryTimeout` after `timeout` seconds without its receipt; it may still arrive later. ValueError for this
+        node's own id.
         """
         if not 0 < timeout < float("inf"):
             raise ValueError(f"a timeout is more than 0 seconds, not {timeout}")
-        return self._gossip.send(self._resolve(node_id), data, float(timeout))
+        return self._gossip.send(self._resolve_other(node_id), data, float(timeout))
 
     def subscribe(self, topic: str, got: Got, *, history: int = 0) -> Subscription:
         """Call `got(message)` for each message of `topic` from now on, and the last `history` of them before.
@@ -208,8 +209,8 @@ class Node(Life):
     # ----------------------------------------------------------------------------------------------- operating
 
     def set_trust(self, node_id: str | bytes, score: float) -> None:
-        """Set the first-hand score of a node, 0 to 1."""
-        self._trust.set_score(self._resolve(node_id), score)
+        """Set the first-hand score of another node, 0 to 1."""
+        self._trust.set_score(self._resolve_other(node_id), score)
 
     def add_peer(self, address: str) -> None:
         """Dial `host:port`, `[v6]:port` or `id@host:port` once. ValueError if it is none."""
@@ -224,8 +225,8 @@ class Node(Life):
         self._trust.drop(wanted)
 
     def ban_peer(self, node_id: str | bytes, seconds: float) -> None:
-        """Have nothing to do with a node for `seconds`; 0 lifts a ban."""
-        self._trust.ban(self._resolve(node_id), seconds)
+        """Have nothing to do with another node for `seconds`; 0 lifts a ban."""
+        self._trust.ban(self._resolve_other(node_id), seconds)
 
     def forget_peer(self, node_id: str | bytes) -> None:
         """Remove what is known of a node: addresses, trust, bans. `UnknownPeer` if nothing is."""
@@ -273,6 +274,13 @@ class Node(Life):
             wanted = self._complete(node_id)
         if len(wanted) != NODE_ID_SIZE or not is_valid_node_id(wanted):
             raise UnknownPeer("that is not the id of any node")
+        return wanted
+
+    def _resolve_other(self, node_id: str | bytes) -> bytes:
+        """As `_resolve`, where only another node can be meant: ValueError for our own id."""
+        wanted = self._resolve(node_id)
+        if to_text(wanted) == self.node_id:
+            raise ValueError("that is the id of this node itself")
         return wanted
 
     def _complete(self, prefix: str) -> bytes:

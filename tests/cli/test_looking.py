@@ -225,6 +225,15 @@ class PeerTests(CommandCase):
         self.assertEqual(self.node.calls, expected)
 
     @inlineCallbacks
+    def test_not_the_node_itself(self):
+        """The node is no peer of its own: a usage error, in one sentence."""
+        for words in (["send", ME, "x"], ["peers", "ban", ME], ["trust", ME, "--set", "1"]):
+            result = yield self.command(*words)
+            self.assertEqual((words, result.code, result.out), (words, 2, ""))
+            self.assertIn("positron: that is the id of this node itself\nhint: ", result.err)
+        self.assertEqual(self.node.calls, [])
+
+    @inlineCallbacks
     def test_which_peer(self):
         """An unknown or ambiguous peer is a negative answer, one that cannot be an id a usage error."""
         codes = {"zyxw": 1, "ab": 2, "!!!!": 2}

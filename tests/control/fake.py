@@ -201,6 +201,7 @@ class FakeNode:
         return succeed(Receipt(id=f"{ME}.7.{seq}", seq=seq, peers=2, receipts=self.receipts))
 
     def send(self, node_id, data, timeout=10):
+        self.check_other(node_id)
         self.calls.append(("send", node_id, data, timeout))
         return self.send_result
 
@@ -226,12 +227,18 @@ class FakeNode:
         self.calls.append(("drop_peer", node_id))
 
     def ban_peer(self, node_id, seconds):
+        self.check_other(node_id)
         self.calls.append(("ban_peer", node_id, seconds))
 
     def forget_peer(self, node_id):
         self.calls.append(("forget_peer", node_id))
 
+    def check_other(self, node_id):
+        if node_id == ME:
+            raise ValueError("that is the id of this node itself")
+
     def set_trust(self, node_id, score):
+        self.check_other(node_id)
         self.calls.append(("set_trust", node_id, score))
 
     def ping(self, node_id):

@@ -304,7 +304,7 @@ class ChangingTests(ControlCase):
 
     @inlineCallbacks
     def test_refused_verdicts(self):
-        """Numbers out of range, addresses that are none."""
+        """Numbers out of range, addresses that are none, the node itself."""
         wrong = [
             ("/v1/peers/abcd/ban", {"seconds": -1}),
             ("/v1/peers/abcd/ban", {"seconds": "60"}),
@@ -313,6 +313,9 @@ class ChangingTests(ControlCase):
             ("/v1/trust/abcd", {"score": 1.5}),
             ("/v1/peers", {"address": "nowhere"}),
             ("/v1/send", {"node_id": ALICE, "data": 1, "timeout": 0}),
+            ("/v1/send", {"node_id": ME, "data": 1}),
+            (f"/v1/peers/{ME[:4]}/ban", {"seconds": 60}),
+            (f"/v1/trust/{ME}", {"score": 1}),
         ]
         for path, body in wrong:
             reply = yield self.ask("POST", path, body)

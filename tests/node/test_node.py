@@ -362,6 +362,21 @@ class DirectTests(NetworkTestCase):
             self.assertRaises(UnknownPeer, a.send, wrong, 1)
         self.assertRaises(ValueError, a.send, stranger, 1, timeout=0)
 
+    def test_oneself(self):
+        """A node is no peer of its own: what would come to nothing is refused at the call, and counts nowhere."""
+        a, b = self.start("a", "b")
+        own = self.network.identity("a").node_id
+        for each in (a.node_id, own):
+            self.assertRaises(ValueError, a.send, each, 1)
+            self.assertRaises(ValueError, a.ban_peer, each, 60)
+            self.assertRaises(ValueError, a.set_trust, each, 1.0)
+            for verdict in (a.drop_peer, a.forget_peer):
+                self.assertRaises(UnknownPeer, verdict, each)
+            self.assertRaises(UnknownPeer, self.network.wait, a.ping(each))
+        self.assertEqual(a.status()["peers"]["banned"], 0)
+        self.assertNotIn(a.node_id, [view.node_id for view in a.trust()])
+        self.network.wait(a.send(b.node_id, 1))
+
     def test_beginning_of_an_id(self):
         """Four characters stand for a node while they fit only one."""
         a, b = self.start("a", "b")
