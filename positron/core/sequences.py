@@ -334,7 +334,7 @@ class Sequences:
         }
         over = sum(sizes.values()) - MAX_INTERVALS_ALL
         for stream in sorted(sizes, key=lambda each: -sizes[each]):
-            if over <= 0:
+            if over <= 0 or not sizes[stream]:
                 return
             author = self._streams[stream]
             newest, epoch = max(author.epochs.items())

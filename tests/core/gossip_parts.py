@@ -145,6 +145,7 @@ class Node:
         self.broken: list[int] = []
         self.useful: list[int] = []
         self.sealed: list[Envelope] = []
+        self.cut_for_promises = False
         self.gossip = Gossip(
             self.context,
             self.index,
@@ -153,13 +154,19 @@ class Node:
             score=lambda node_id: self.scores.get(node_id, 0.5),
             useful=lambda link, envelope: self.useful.append(link.number),
             violation=lambda link, cause: self.violations.append((link.number, cause)),
-            broken_promise=lambda link: self.broken.append(link.number),
+            broken_promise=self.promise_broken,
             limits_for=lambda link: self.context.parameters.limits,
             sealed=self.hand_on,
             repeated=self.sealed.append,
         )
         self.gossip.load([], {})
         self.context.actions.clear()
+
+    def promise_broken(self, link: Link) -> None:
+        """A link broke a promise: note it, and cut the link if its trust is said to end with it."""
+        self.broken.append(link.number)
+        if self.cut_for_promises:
+            self.unlink(self.gossip.states[link.number])
 
     def hand_on(self, state: LinkGossip, envelope: Envelope, hops: int) -> bool:
         """A sealed envelope came: note it as one for us."""

@@ -102,6 +102,12 @@ class RejectedTests(Case):
         foreign = self.seal(network=network_id_of("other"))
         self.assert_rejected("signature", foreign, blame=True)
 
+    def test_forged_in_the_name_of_a_neighbour(self) -> None:
+        """T26: who sent it is to blame, though the author named is linked too."""
+        self.node.link(7, ALICE)
+        envelope = self.seal()
+        self.assert_rejected("signature", envelope.raw[:-1] + b"\0", blame=True)
+
     def test_forged_replay(self) -> None:
         """Old numbers under a bad signature are an offence too, and leave no stub."""
         self.push(self.seal(5))

@@ -8,7 +8,10 @@ from positron.core import messages
 from positron.core.anti_entropy import (
     AGAIN_SECONDS,
     BUSY_SECONDS,
+    BYTES_BURST,
     MAX_SESSIONS,
+    SESSION_BURST,
+    SESSION_RATE,
     SESSION_SECONDS,
     AntiEntropy,
 )
@@ -174,3 +177,35 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.opened(), [])
         self.wait(BUSY_SECONDS + 0.002)
         self.assertEqual(self.opened(), [2])
+
+    def answers(self, link: Link, exchanges: int, message: bytes) -> list[bool]:
+        """What a link is told that opens so many exchanges at once, each ended at once: busy or not."""
+        busy = []
+        for number in range(exchanges):
+            self.sync.received(link, messages.Sync(1000 + number, 0, message))
+            busy += [sync.busy for sync in taken(self.context, messages.Sync)]
+            self.sync.received(link, messages.Sync(1000 + number, 2, b""))
+        return busy
+
+    def test_exchanges_of_a_link_are_paced(self) -> None:
+        """T19: a link opens four at once, then one in two seconds; it is told that we are busy beyond."""
+        link = self.links[0]
+        self.sync.link_up(link)
+        self.index.add(WALL * 1000 - 5000, bytes(16))
+        message = Session(Index(), WALL * 1000).start().message or b""
+        self.context.actions.clear()
+        self.assertEqual(self.answers(link, 6, message), [False] * SESSION_BURST + [True] * 2)
+        self.context.now += 1 / SESSION_RATE
+        self.assertEqual(self.answers(link, 2, message), [False, True])
+
+    def test_bytes_of_a_link_are_paced(self) -> None:
+        """T19: nor does it open any while what it said lately is more than it may say."""
+        link = self.links[0]
+        self.sync.link_up(link)
+        message = Session(Index(), WALL * 1000).start().message or b""
+        for _ in range(BYTES_BURST // len(message) + 1):
+            self.sync.received(link, messages.Sync(1, 4, message))
+        self.context.actions.clear()
+        self.assertEqual(self.answers(link, 1, message), [True])
+        self.context.now += 1
+        self.assertEqual(self.answers(link, 1, message), [False])

@@ -55,7 +55,7 @@ class BudgetTests(SynchronousTestCase):
     def test_each_other_budget(self) -> None:
         """Envelopes, an author's own, and ids of HAVE: what was debited elsewhere pauses at the next frame."""
         for name in ("envelopes", "author", "have"):
-            self.resumed.clear()
+            self.setUp()
             bucket: Bucket = getattr(self.state, name)
             bucket.debit(bucket.burst + bucket.rate, self.context.now)
             self.budgets.charge(self.state, 1)

@@ -186,7 +186,7 @@ class MisbehaviourTests(SynchronousTestCase):
         link = node.link_by_hand(1)
         for number in range(10_000):
             link.address = f"{11 + number // 65536}.{number // 256 % 256}.{number % 256}.1:1"
-            for peer in range(3):
+            for peer in range(3 if number % 2 else 1):
                 link.node_id = id_of(peer)
                 admission.note_violation(link)
         self.assertLessEqual(len(admission._violators), 1024)

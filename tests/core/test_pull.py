@@ -358,6 +358,27 @@ class BoundTests(Case):
                 self.gossip.miss(self.links[0], messages.Miss(b"".join(ids)))
         self.assertEqual(asked, [id_of(number) for number in range(1, FIRST_OWED + MAX_BACKLOG + 1)])
 
+    def test_a_link_that_is_cut_for_its_miss(self) -> None:
+        """T29: nothing more is asked of a link that its own MISS ended, and others are asked for what it showed."""
+        liar, honest = self.links[0], self.links[1]
+        lacked = [id_of(number) for number in range(1, 20)]
+        self.gossip.lacking(liar.link, lacked)
+        self.have(liar, id_of(100))
+        self.node.wait(FIRST_WAIT + 0.001)
+        liar.owed = 10
+        self.node.wait(1)
+        self.assertIn(id_of(100), liar.wanted)
+        self.node.cut_for_promises = True
+        self.gossip.miss(liar, messages.Miss(id_of(100)))
+        self.context.actions.clear()
+        self.gossip.lacking(honest.link, lacked)
+        asked: list[bytes] = []
+        while wants := self.wants():
+            self.assertEqual([number for number, _ in wants], [honest.link.number])
+            asked += wants[0][1]
+            self.gossip.miss(honest, messages.Miss(b"".join(wants[0][1])))
+        self.assertEqual(asked, lacked)
+
     def test_what_they_do_not_hold_is_bounded(self) -> None:
         """Of a link that says MISS for ever the last 8,192 ids are remembered."""
         for number in range(MAX_MISSED + 100):

@@ -159,6 +159,24 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(self.pushed(), [envelope.raw for envelope in missed[5:]])
 
 
+class BeyondTests(SynchronousTestCase):
+    def test_beyond_its_ttl(self) -> None:
+        """T18: hops that say that it went far enough keep a broadcast from being pushed, and not from being told."""
+        node = Node()
+        liar, *others = (node.link(number) for number in range(1, LINKS + 1))
+        for state in others:
+            node.gossip.sources.graft(state, messages.Graft(1))
+        node.context.actions.clear()
+        envelope = sealed(node.context)
+        node.gossip.push(liar, 255, envelope.raw)
+        node.wait(1.1)
+        for state in others:
+            self.assertEqual(sent_on(node.context, state, messages.Push), [])
+            self.assertEqual(
+                [have.ids for have in sent_on(node.context, state, messages.Have)], [envelope.id]
+            )
+
+
 class Relaying(Node):
     """A node for which nothing sealed is meant."""
 

@@ -339,6 +339,7 @@ class Puller:
             self._remembered[state.link.node_id] = state.broken, state.ignored_until
             if len(self._remembered) > MAX_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
+        state.backlog.clear()  # a link that is cut for its MISS goes on to be pumped
         for envelope_id in list(state.wanted):
             self._unanswered(state, envelope_id)
         for pull in self._pulls.values():
