@@ -34,7 +34,7 @@ class Parameters:
     bootstrap: tuple[str, ...] = ()
     """`host:port`, or `id@host:port` with the id in text form."""
     discovery: bool = True
-    secrets: tuple[bytes, ...] = ()
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
     members: frozenset[bytes] | None = None
     profile: str = "lan"
     limits: Limits = Factory(lambda self: PROFILES[self.profile], takes_self=True)

@@ -5,11 +5,13 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.config import Config
+from positron.core.context import Parameters
 from positron.core.identity import to_text
 from positron.core.limits import MIB, PROFILES, Rate
 from positron.errors import ConfigError
 from positron.node.parameters import limits_of, parameters_of, read_members, read_secrets
 from positron.testing import MemoryNetwork
+from tests.core.gossip_parts import context_of
 
 
 class ParametersTests(SynchronousTestCase):
@@ -65,6 +67,12 @@ class ParametersTests(SynchronousTestCase):
         self.assertEqual((limits.handshakes_all, limits.handshakes_all_burst), (7, 21))
         self.assertEqual((limits.inbound_address, limits.inbound_group), (2, 4))
         self.assertEqual(limits.author, PROFILES["lan"].author)
+
+    def test_secrets_are_not_shown(self):
+        """T39: what is logged of the parameters, by whoever logs them, shows no secret."""
+        secret = b"sixteen bytes !!"
+        self.assertNotIn(repr(secret), repr(Parameters(secrets=(secret,))))
+        self.assertNotIn(repr(secret), repr(context_of(secrets=(secret,))))
 
     def test_secrets(self):
         """One or two lines of base32, in either case, with comments; nothing shorter than 128 bits."""
