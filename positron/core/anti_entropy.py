@@ -3,7 +3,8 @@
 On link-up the dialler starts; every `sync_interval` one random link; 1 s after a session that brought something new
 the same link again, so a session that ended short of all is continued. Whoever holds something at link-up that is too
 young for an exchange asks again after 1 s, too: it came before the channel stood, so nobody pushed or announced it.
-Four sessions are open at once at most, more are answered busy; a link may open 0.5 a second (burst 4).
+Four sessions are open at once at most, three opened by others, one on a link; more are answered busy. A link may open
+0.5 a second (burst 4).
 
 In sync a session is one message of about 40 bytes and an empty one that ends it, so that it holds no place until it
 times out. What we lack is asked for by the caller under every normal check; what the other lacks is only offered: it
@@ -24,6 +25,9 @@ from positron.core.sync import Index, Session, bound
 from positron.errors import MessageError
 
 MAX_SESSIONS = 4
+MAX_THEIRS = 3
+"""Of them opened by others, one of a link: so one place is always ours, with a link of our choice."""
+
 SESSION_SECONDS = 15.0
 """A session without an answer for so long is over."""
 
@@ -172,7 +176,12 @@ class AntiEntropy:
         session = _Open(
             link, message.session, False, Session(self._index, self._ceiling()), self._context.now
         )
-        over = len(self._sessions) >= MAX_SESSIONS or rates[1].wait(self._context.now) > 0
+        # A link has one session, the newest: else it could hold all places, and nobody would reconcile with us.
+        for key in [key for key, each in self._sessions.items() if each.link is link and not each.ours]:
+            del self._sessions[key]
+        theirs = sum(1 for each in self._sessions.values() if not each.ours)
+        over = len(self._sessions) >= MAX_SESSIONS or theirs >= MAX_THEIRS
+        over = over or rates[1].wait(self._context.now) > 0
         if over or not rates[0].take(1, self._context.now):
             session.round = 1
             self._send(session, b"", busy=True)

@@ -209,3 +209,28 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.answers(link, 1, message), [True])
         self.context.now += 1
         self.assertEqual(self.answers(link, 1, message), [False])
+
+    def hold(self, link: Link, number: int) -> bool:
+        """The link opens a session that it will never go on with; whether it is told that we are busy."""
+        theirs = Index()
+        for place in range(20):
+            theirs.add(WALL * 1000 - 5000, bytes([number, place]) * 8)
+        self.index.add(WALL * 1000 - 6000, bytes(16))
+        message = Session(theirs, WALL * 1000).start().message or b""
+        self.context.actions.clear()
+        self.sync.received(link, messages.Sync(number, 0, message))
+        (answer,) = taken(self.context, messages.Sync)
+        return answer.busy
+
+    def test_a_link_that_holds_sessions(self) -> None:
+        """T29: a link has one session at once, and all others together leave a place for ours."""
+        for link in self.links:
+            self.sync.link_up(link)
+        self.wait(3 * SESSION_SECONDS)  # what we opened ourselves is over
+        self.context.actions.clear()
+        self.assertEqual([self.hold(self.links[0], number) for number in range(1, 5)], [False] * 4)
+        self.assertEqual([self.hold(link, 5) for link in self.links[1:4]], [False, False, True])
+        self.sync.link_up(self.links[4])
+        self.context.actions.clear()
+        self.sync.tick()
+        self.assertEqual(len(self.opened()), 1)
