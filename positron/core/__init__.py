@@ -15,6 +15,7 @@ The map, from the ground up:
 - `notices`     what the application is told
 - `limits`      token buckets and the profiles
 - `intervals`   sets of numbers
+- `timetable`   when each of many keys is due
 - `links`, `context`  what the parts below share
 - `sequences`   which (author, epoch, seq) was seen, and delivery in order
 - `gossip`      how an envelope spreads: eager push, announce, pull

@@ -22,6 +22,7 @@ from positron.core.intervals import insert, overlaps
 from positron.core.limits import Bucket
 from positron.core.notices import Gap, Recovered
 from positron.core.records import Intervals, SequencesDropped, SequencesKept
+from positron.core.timetable import Timetable
 
 MAX_INTERVALS = 512
 """Of an epoch. What lies between the oldest two counts as seen when there are more, and is lost if it was not: in a
@@ -93,7 +94,7 @@ class Sequences:
         self._first_start_ms = first_start_ms
         self._streams: dict[Stream, _Author] = {}
         self._dirty: dict[tuple[Stream, int], tuple[_Author, _Epoch]] = {}
-        self._waiting: dict[tuple[Stream, int], float] = {}
+        self._waiting: Timetable[tuple[Stream, int]] = Timetable()
         self._held_bytes = 0
         self._limits = context.parameters.limits
         self._introductions: dict[bytes, Bucket] = {}
@@ -222,8 +223,9 @@ class Sequences:
         author.held_count += 1
         author.held_bytes += size
         self._held_bytes += size
-        due = self._waiting.setdefault((stream, held.envelope.epoch), held.since + HOLD_SECONDS)
-        self.deadline = min(self.deadline, due)
+        if len(epoch.held) == 1:
+            self._waiting.put((stream, held.envelope.epoch), held.since + HOLD_SECONDS)
+            self.deadline = min(self.deadline, held.since + HOLD_SECONDS)
         if (
             author.held_count > self._limits.held_envelopes
             or author.held_bytes > self._limits.held_bytes
@@ -248,10 +250,10 @@ class Sequences:
             else:
                 break
         if epoch.held:
-            oldest = min(held.since for held in epoch.held.values())
-            self._waiting[stream, number] = oldest + HOLD_SECONDS
+            oldest = next(iter(epoch.held.values())).since
+            self._waiting.put((stream, number), oldest + HOLD_SECONDS)
         else:
-            self._waiting.pop((stream, number), None)
+            self._waiting.discard((stream, number))
 
     def _skip(self, stream: Stream, author: _Author, epoch: _Epoch, number: int) -> None:
         """Stop waiting for what is missing before the earliest held or the next history: tell the gap, go on."""
@@ -290,19 +292,18 @@ class Sequences:
 
     def tick(self) -> None:
         """Give up on gaps whose time is over."""
-        now = self._context.now
-        for stream, number in [key for key, due in self._waiting.items() if due <= now]:
-            author = self._streams[stream]
-            self._skip(stream, author, author.epochs[number], number)
-        self.deadline = min(self._waiting.values(), default=float("inf"))
+        self._give_up(self._context.now)
 
     def leave(self) -> None:
         """This node leaves: deliver all that is held back, for what was seen is not taken again after a restart."""
         while self._waiting:
-            stream, number = next(iter(self._waiting))
+            self._give_up(float("inf"))
+
+    def _give_up(self, until: float) -> None:
+        for stream, number in self._waiting.take(until):
             author = self._streams[stream]
             self._skip(stream, author, author.epochs[number], number)
-        self.deadline = float("inf")
+        self.deadline = self._waiting.deadline
 
     def flush(self) -> None:
         """Hand the changed intervals to the store; the swarm calls it once at the end of each event."""
@@ -352,7 +353,7 @@ class Sequences:
                 author.held_count -= 1
                 author.held_bytes -= len(held.envelope.raw)
                 self._held_bytes -= len(held.envelope.raw)
-            self._waiting.pop((stream, number), None)
+            self._waiting.discard((stream, number))
             self._dirty.pop((stream, number), None)
         self._context.remember(SequencesDropped(*stream, author.floor_epoch))
         for number, epoch in author.epochs.items():
@@ -374,8 +375,7 @@ class Sequences:
     def _introduce(self, stream: Stream, node_id: bytes) -> _Author:
         if len(self._streams) >= MAX_AUTHORS:
             self._make_room()
-        author = _Author(introduced_by=node_id, introduced_at=self._context.now)
-        self._streams[stream] = author
+        author = self._streams[stream] = _Author(introduced_by=node_id, introduced_at=self._context.now)
         return author
 
     def _make_room(self) -> None:

@@ -173,7 +173,7 @@ class OrderTests(Case):
         self.come(6)
         self.come(2, author=Cheap(BOB.node_id))
         self.sequences.leave()
-        self.assertEqual(self.told(), ["gap 1", "2", "3", "gap 4-5", "6", "gap 1", "2"])
+        self.assertEqual(self.told(), ["gap 1", "2", "3", "gap 1", "2", "gap 4-5", "6"])
         self.assertEqual(self.sequences.gaps_open, 0)
         self.assertEqual(self.sequences.deadline, float("inf"))
 
@@ -553,6 +553,28 @@ class LimitTests(Case):
         self.come(1, author=Cheap(BOB.node_id))
         direct: Envelope = sealed(self.context, A, 1, kind=DIRECT, recipient=P, body=b"")
         self.assertIsNone(self.sequences.judge(direct, P))
+
+    def test_a_flood_of_waiting_streams(self) -> None:
+        """T32: authors made up to wait for what never comes have no tick look at all of them."""
+        for number in range(4000):
+            self.come(2, author=Cheap(number.to_bytes(32, "big")))
+        self.context.now = now = Asked(HOLD_SECONDS / 2)
+        for seq in range(1, 101):
+            self.come(seq)
+            self.sequences.tick()
+        self.assertTrue(now.times < 1000, now.times)
+        self.wait(HOLD_SECONDS)
+        self.assertEqual(self.sequences.gaps_open, 0)
+
+
+class Asked(float):
+    """A time that counts how often another one was compared with it."""
+
+    times = 0
+
+    def __ge__(self, other: float) -> bool:
+        self.times += 1
+        return super().__ge__(other)
 
 
 class HeldTests(Case):
