@@ -125,6 +125,16 @@ class KeepTests(Case):
         self.assertFalse(self.holdings.is_held(envelope.id))
         self.assertTrue(self.holdings.is_known(envelope.id))
 
+    def test_the_same_sealed_one_again_and_again(self) -> None:
+        """Who repeats a direct message has its receipt sent again each time; that fills no memory for good."""
+        receipt = sealed(self.context, kind=DIRECT, recipient=BOB.node_id, body=b"x")
+        for _ in range(RECENT_BYTES // RECENT_OVERHEAD):
+            self.holdings.carry(receipt, 0)
+        kept = self.keep()
+        self.assertIn(kept.id, self.holdings.recent)
+        self.wait(RECENT_SECONDS)
+        self.assertEqual(len(self.holdings.recent), 0)
+
     def test_overlapping(self) -> None:
         """An overlap is found in memory only with another id of the same author, epoch, kind and recipient."""
         first = self.keep(5, count=3)

@@ -199,8 +199,12 @@ class Holdings:
         return recent
 
     def carry(self, envelope: Envelope, hops: int) -> Recent:
-        """Hold a DIRECT or a RECEIPT in memory only, to relay it: never announced, never reconciled."""
+        """Hold a DIRECT or a RECEIPT in memory only, to relay it: never announced, never reconciled.
+
+        The same may go out again: as if it were new, and counted once.
+        """
         self.see(envelope.id)
+        self._let_go(envelope.id)
         return self._remember_recent(envelope, hops)
 
     def refuse(self, envelope: Envelope) -> None:
@@ -286,7 +290,11 @@ class Holdings:
             envelope_id, recent = next(iter(self.recent.items()))
             if recent.spread.first > edge and self._recent_bytes <= RECENT_BYTES:
                 break
-            del self.recent[envelope_id]
+            self._let_go(envelope_id)
+
+    def _let_go(self, envelope_id: bytes) -> None:
+        recent = self.recent.pop(envelope_id, None)
+        if recent is not None:
             self._recent_bytes -= len(recent.envelope.raw) + RECENT_OVERHEAD
 
     def _ends(self, entry: IndexEntry) -> int:
