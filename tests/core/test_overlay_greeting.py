@@ -132,6 +132,19 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(node.said(Welcome)[-1].refusal, "version")
         self.assertEqual(link.state, CLOSING)
 
+    def test_invented_reasons(self) -> None:
+        """A peer that ends each greeting with a word of its own makes us count no more things than there are."""
+        world = World()
+        node = world.node(1)
+        for number in range(676):
+            word = chr(97 + number // 26) + chr(97 + number % 26)
+            link = node.by_hand(5, number=10 + 2 * number)
+            node.hears(link, node.hello())
+            node.hears(link, Welcome(0, word))
+            node.hears(node.by_hand(5, number=11 + 2 * number), Goodbye(word))
+        self.assertEqual(node.context.counters["refused:other"], 2 * 676)
+        self.assertLess(len(node.context.counters), 10)
+
     def test_full_with_others_to_try(self) -> None:
         """A full node names others, and the refused one finds them."""
         world = World()

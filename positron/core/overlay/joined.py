@@ -11,7 +11,7 @@ from positron.core.context import Context
 from positron.core.events import Established
 from positron.core.identity import to_text
 from positron.core.links import CLOSING, GREETING, UP, Link
-from positron.core.messages import Goodbye, Hello, Peers, Pong, Welcome
+from positron.core.messages import GOODBYES, REFUSALS, Goodbye, Hello, Peers, Pong, Welcome
 from positron.core.notices import PeerDown, PeerUp
 from positron.core.notices import Refused as RefusedNotice
 from positron.core.overlay.admission import Admission
@@ -26,6 +26,9 @@ from positron.core.overlay.slots import Slots
 
 DRAIN_SECONDS = 1.0
 """How long a duplicate link stays open after its GOODBYE, so that what is under way arrives."""
+
+COUNTED = frozenset((*REFUSALS, *GOODBYES))
+"""Why links are refused, each counted by itself: a peer may say any word that a later version could."""
 
 RTT_WEIGHT = 0.2
 SHORTEST_TICK = 0.001
@@ -322,7 +325,7 @@ class Overlay(Facts):
 
     def _refused(self, link: Link, reason: str, records: tuple[bytes, ...]) -> None:
         """This link will not be, by the other side's word or our own."""
-        self._context.count(f"refused:{reason}" if reason.isalpha() else "refused:other")
+        self._context.count(f"refused:{reason if reason in COUNTED else 'other'}")
         if not link.outbound:
             return
         self._slots.refused(link, reason)
