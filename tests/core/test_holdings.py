@@ -262,7 +262,8 @@ class ExpiryTests(Case):
         before, _ = tracemalloc.get_traced_memory()
         for second in range(100):
             for place in range(50):
-                self.keep(second * 50 + place + 1, author=signer, body=b"")
+                seq = second * 50 + place + 1
+                self.holdings.refuse(sealed(self.context, signer, seq=seq, body=b""))
             self.context.actions.clear()
             self.wait(1)
             self.index.raise_floor(self.context.wall_ms - 1000)  # as it does when there are too many entries
@@ -325,17 +326,23 @@ class FloorTests(Case):
         self.wait(1)
         self.assertEqual(self.holdings.floor_ms, floor)
 
-    def test_what_lies_below_goes(self) -> None:
-        """Raised by the index's own limit, too: what is below is let go and the store told."""
-        old, new = self.keep(age=1000), self.keep(2)
+    def test_below_it_only_stubs_go(self) -> None:
+        """When the index's own limit raises it, what is held stays till its time, and leaves no stub if pruned."""
+        held, stub, new = self.keep(age=1000), sealed(self.context, seq=9, age=1000), self.keep(2)
+        self.holdings.refuse(stub)
         taken(self.context, EnvelopesDropped)
         self.index.raise_floor(self.context.wall_ms - 500_000)
         self.keep(3)
-        self.assertFalse(self.holdings.is_known(old.id))
-        self.assertTrue(self.holdings.is_held(new.id))
-        (dropped,) = taken(self.context, EnvelopesDropped)
-        self.assertEqual(dropped.ids, [old.id])
-        self.assert_books()
+        self.assertFalse(self.holdings.is_known(stub.id))
+        self.assertTrue(self.holdings.is_held(held.id) and self.holdings.is_held(new.id))
+        self.assertEqual([drop.ids for drop in taken(self.context, EnvelopesDropped)], [[stub.id]])
+        self.assertNotIn(held.id, self.ids())
+        self.wait(RECENT_SECONDS)
+        self.holdings.mute(ALICE.node_id)
+        self.wait(1)
+        self.assertFalse(self.holdings.is_known(held.id))
+        self.assertTrue(self.holdings.is_stub(new.id))
+        self.assertEqual([drop.ids for drop in taken(self.context, EnvelopesDropped)], [[held.id]])
 
 
 class LoadTests(Case):
@@ -413,6 +420,24 @@ class QuotaTests(Case):
         self.assertTrue(self.holdings.envelopes > 0.9 * MAX_ENVELOPES)
         self.assertTrue(all(self.holdings.known[envelope.id].size for envelope in heavy))
         self.assertTrue(self.holdings.is_held(light.id))
+
+
+    def test_a_flood_of_stubs_erases_nobody(self) -> None:
+        """T33: who floods until its stubs fill the index raises the floor, and loses its own history alone."""
+        self.context = context_of()
+        self.holdings = Holdings(self.context, Index())
+        signer: Any = Cheap(CAROL.node_id)
+        quiet = [self.keep(seq, author=BOB, size=1000) for seq in range(1, 20)]
+        for place in range(MAX_ENVELOPES + 5_000):
+            self.keep(place + 1, author=signer, body=b"")
+            self.context.actions.clear()
+            self.context.now += 0.001
+            if place % 1000 == 0:
+                self.holdings.tick()
+        self.assertTrue(self.holdings.floor_ms > quiet[-1].created_ms)
+        self.assertTrue(all(self.holdings.is_held(envelope.id) for envelope in quiet))
+        self.assertTrue(self.holdings.envelopes <= MAX_ENVELOPES)
+        self.assertTrue(len(self.holdings.known) <= 2 * MAX_ENVELOPES + 60_000, len(self.holdings.known))
 
 
 class Counted(dict[bytes, IndexEntry]):

@@ -4,7 +4,9 @@ Rule: an id is announced only while its envelope is in memory or in the store, a
 never wanted again. Everything is bounded: by retention, by bytes and by count, whichever is least.
 
 An envelope that is known but not held (refused, muted, pruned, or there was no room) leaves a stub in the index until
-it expires, so that both sides of an anti-entropy exchange agree and fall silent.
+it expires, so that both sides of an anti-entropy exchange agree and fall silent. Stubs take room in the index, whose
+floor rises when it is full; below the floor they are of no use and go, but what is held stays: else a stranger who
+floods would erase everybody's history with the stubs of its own.
 """
 
 from __future__ import annotations
@@ -341,6 +343,9 @@ class Holdings:
         self._pending_drop.clear()
 
     def _to_stub(self, entry: IndexEntry) -> None:
+        if entry.created_ms < self._index.floor:
+            self._drop(entry)
+            return
         self._uncount(entry)
         entry.size = 0
         self._context.remember(StubKept(entry.id, entry.created_ms, entry.expires_ms))
@@ -384,9 +389,11 @@ class Holdings:
             self._floor_rose()
 
     def _floor_rose(self) -> None:
-        """Let go of everything below the index's floor, and have it kept: it is never to fall again."""
+        """Let go of the stubs below the index's floor, and have it kept: it is never to fall again."""
         self._floor_kept = self._index.floor
-        for entry in [entry for entry in self.known.values() if entry.created_ms < self._floor_kept]:
-            self._drop(entry)
+        below = [entry for entry in self.known.values() if entry.created_ms < self._floor_kept]
+        for entry in below:
+            if not entry.size:
+                self._drop(entry)
         self._flush_drops()
         self._context.remember(StateKept("floor_ms", str(self._floor_kept)))
