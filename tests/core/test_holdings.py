@@ -421,7 +421,6 @@ class QuotaTests(Case):
         self.assertTrue(all(self.holdings.known[envelope.id].size for envelope in heavy))
         self.assertTrue(self.holdings.is_held(light.id))
 
-
     def test_a_flood_of_stubs_erases_nobody(self) -> None:
         """T33: who floods until its stubs fill the index raises the floor, and loses its own history alone."""
         self.context = context_of()
