@@ -32,6 +32,7 @@ COMMANDS = {
     "trace": "looking",
     "ping": "steering",
     "doctor": "examining",
+    "backup": "keeping",
     "bench": "bench",
     "simulate": "simulate",
     "config": "configuring",

@@ -14,15 +14,21 @@ def client(settings: Settings) -> Client:
     return Client(socket_path(settings), settings.timeout)
 
 
+def data_dir(settings: Settings) -> str | None:
+    """The data folder that was named, None if none was."""
+    named = settings.data_dir or os.environ.get("POSITRON_DATA_DIR")
+    return os.path.abspath(os.path.expanduser(named)) if named else None
+
+
 def socket_path(settings: Settings) -> str:
     """The control socket of that node."""
     if settings.socket:
         return settings.socket
     from positron.store import folder
 
-    data_dir = settings.data_dir or os.environ.get("POSITRON_DATA_DIR")
-    if data_dir:
-        return folder.socket_of(os.path.abspath(os.path.expanduser(data_dir)))
+    named = data_dir(settings)
+    if named is not None:
+        return folder.socket_of(named)
     from positron.config.places import runtime_dir
 
     nodes = folder.running(runtime_dir(os.environ))

@@ -15,6 +15,7 @@ STATUS = {
     "clock_skew": 409,
     "config": 400,
     "store": 503,
+    "backup": 409,
     "identity": 500,
     "refused": 403,
 }

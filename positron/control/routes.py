@@ -37,7 +37,8 @@ MAX_HISTORY = 100_000
 class Route:
     """One route: method, path (a part in braces matches anything) and what answers it.
 
-    `protected`: over TCP it needs the token although it is a GET. `health`: it never needs one.
+    `protected`: over TCP it needs the token although it is a GET. `health`: it never needs one. `local`: it is for the
+    UNIX socket alone, since it names a file of this computer.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Route:
     view: Callable[..., Any]
     protected: bool = False
     health: bool = False
+    local: bool = False
     parts: tuple[str, ...] = field(init=False)
 
     @parts.default
@@ -96,6 +98,13 @@ class Api(Resource):
         )
         if self.gate is not None:
             self.gate.check(request, route.protected or route.method != "GET", route.health)
+            if route.local:
+                raise Problem(
+                    403,
+                    "refused",
+                    "this is answered on the control socket alone",
+                    "ask on the node's computer",
+                )
         if request.too_large:
             raise Problem(
                 413, "payload_too_large", f"the body is over {MAX_BODY} bytes", "send less at a time"
@@ -215,6 +224,7 @@ ROUTES = (
     Route("POST", "/v1/trust/{id}", _view(views.set_trust)),
     Route("POST", "/v1/leave", Api.leave),
     Route("POST", "/v1/reload", _view(views.reload)),
+    Route("POST", "/v1/backup", _view(views.backup), local=True),
     Route("GET", "/metrics", Api.metrics),
     Route("GET", "/healthz", Api.healthz, health=True),
     Route("GET", "/readyz", Api.readyz, health=True),

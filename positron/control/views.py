@@ -7,6 +7,7 @@ promised (docs/operating.rst); fields may be added, never renamed.
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -154,6 +155,15 @@ def set_trust(node: Any, call: Call) -> dict[str, Any]:
     score = call.number("score", 0.0, 1.0)
     asked(lambda: node.set_trust(node_id, score))
     return {"node_id": node_id, "score": score}
+
+
+async def backup(node: Any, call: Call) -> dict[str, Any]:
+    """POST /v1/backup {file}: a copy of the database in a new file, under an absolute path of this computer."""
+    call.only("file")
+    file = call.text("file")
+    if not os.path.isabs(file) or "\0" in file:
+        raise bad_request("file must be an absolute path")
+    return {"file": file, "bytes": await node.backup(file)}
 
 
 def reload(node: Any, call: Call) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
 from positron import __version__
 from positron.config import Config
@@ -238,6 +238,14 @@ class Node(Life):
     def ping(self, node_id: str | bytes) -> Deferred[float]:
         """The round trip to a linked node, in seconds."""
         return self._trust.ping(self._resolve(node_id))
+
+    def backup(self, path: str) -> Deferred[int]:
+        """Copy the database, with all that was remembered so far, to `path`, a new file (0600); fires with its bytes.
+
+        The key is not in it. `StoreError` if it cannot be written, or the node is one in memory; `NotRunning`.
+        """
+        store = None if self._resources is None else self._resources.store
+        return fail(NotRunning("the node is not running")) if store is None else store.backup(path)
 
     def leave(self) -> Deferred[Any]:
         """Say goodbye and end what this node is: its service, or, under twistd, the process (`on_leave`)."""

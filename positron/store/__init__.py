@@ -11,6 +11,7 @@ whose is the core's to say; a store only keeps to its own hard quota and to rete
 - `disk`        what that thread does: open, write, prune, make room
 - `tables`      how each record becomes rows, and the questions asked of them
 - `loading`     everything a node is born with, read back
+- `copying`     a whole copy of a database in a new file
 - `migrations`  the numbered `schema/*.sql`, and refusing a newer or foreign database
 - `pruning`     every table is bounded
 - `reserve`     a file to give up when the disk is truly full
@@ -118,8 +119,11 @@ class Store(Protocol):
     def size(self) -> tuple[int, int, int]:
         """Messages, envelopes and envelope bytes that are written. Cheap: the numbers are kept, not counted."""
 
-    def backup(self, path: str) -> Deferred[None]:
-        """Write a consistent copy to `path`, a new file of mode 0600. `StoreError` if it exists or cannot be made."""
+    def backup(self, path: str) -> Deferred[int]:
+        """Write a consistent copy to `path`, a new file of mode 0600; fires with its bytes, once they are synced.
+
+        `StoreError` if it exists or cannot be made; then nothing of it is left.
+        """
 
     def close(self) -> Deferred[None]:
         """Write what waits, and let go of everything. Fires when no thread, file or timer of the store is left.

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from positron.core.records import Loaded
 from positron.errors import StoreError
-from positron.store import MIB, loading, migrations, pruning, tables
+from positron.store import MIB, copying, loading, migrations, pruning, tables
 from positron.store.backlog import ROW_BYTES, Entry
 from positron.store.reserve import Reserve
 from positron.store.tables import Totals
@@ -173,11 +173,9 @@ class Disk:
         finally:
             cursor.close()
 
-    def copy(self, connection: sqlite3.Connection, path: str) -> None:
-        """A consistent copy at `path`, which must not be there yet."""
-        if os.path.lexists(path):
-            raise StoreError(f"{path} is already there: name a new file")
-        migrations.copy(connection, path)
+    def copy(self, connection: sqlite3.Connection, path: str) -> int:
+        """A consistent copy at `path`, which must not be there yet; its bytes."""
+        return copying.back_up(connection, path)
 
     # ------------------------------------------------------------------------------------------------- inside
 

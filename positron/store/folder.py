@@ -25,6 +25,7 @@ from typing import NamedTuple
 from positron.errors import ConfigError, StoreError
 
 LOCK = "lock"
+DATABASE = "positron.db"
 SOCKET = "control.sock"
 SOCKET_NOTE = "control.path"
 

@@ -254,7 +254,7 @@ class MemoryStore:
         """See `Store`."""
         return self._messages, len(self._envelopes), self._bytes
 
-    def backup(self, path: str) -> Deferred[None]:
+    def backup(self, path: str) -> Deferred[int]:
         """There is nothing on disk to copy: `StoreError`."""
         return fail(StoreError("a node without a data folder has nothing to back up"))
 

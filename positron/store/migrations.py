@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from positron.errors import StoreError
+from positron.store import copying
 
 APPLICATION_ID = 0x504F5349
 """`POSI`."""
@@ -81,7 +82,7 @@ def upgrade(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> 
     if version == len(steps):
         return
     if version:
-        copy(connection, f"{path}.v{version}")
+        copying.copy(connection, f"{path}.v{version}")
     for number in range(version + 1, len(steps) + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -94,26 +95,6 @@ def upgrade(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> 
             connection.execute("ROLLBACK")
             raise
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that `check` reads the version in the header
-
-
-def copy(connection: sqlite3.Connection, path: str) -> None:
-    """Write a consistent copy to `path` (0600, replaced only when the copy is whole)."""
-    partial = path + ".partial"
-    if os.path.lexists(partial):
-        os.unlink(partial)
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
-        target = sqlite3.connect(partial)
-        try:
-            connection.backup(target)
-        finally:
-            target.close()
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
 
 
 def _statements(script: str) -> list[str]:

@@ -362,7 +362,7 @@ class SQLiteStore:
         """See `Store`."""
         return self._totals.messages, self._totals.envelopes, self._totals.bytes
 
-    def backup(self, path: str) -> Deferred[None]:
+    def backup(self, path: str) -> Deferred[int]:
         """See `Store`."""
         ready = self.flush() if self._accepts and self._is_storing() else succeed(None)
         return ready.addCallback(lambda _: self._lane.run(self._disk.copy, path))

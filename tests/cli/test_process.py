@@ -61,7 +61,8 @@ class ProcessTests(CommandCase):
     @inlineCallbacks
     def test_imports(self):
         """A client command loads neither Twisted nor what only other commands need: it has to answer at once."""
-        for arguments in (["status"], ["pub", "chat", "x", "--json"], ["peers"]):
+        copy = os.path.join(self.folder, "copy")
+        for arguments in (["status"], ["pub", "chat", "x", "--json"], ["peers"], ["backup", copy]):
             command = [sys.executable, "-c", TELL, "--socket", self.path, *arguments]
             done = yield deferToThread(
                 subprocess.run,

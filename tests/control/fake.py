@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 
 from attrs import evolve
@@ -22,6 +23,7 @@ from positron.services.values import (
     TrustView,
     parse_message_id,
 )
+from positron.store.copying import BackupError
 from positron.store.topics import matches
 
 ME = "mmmm" + "a" * 48
@@ -249,6 +251,13 @@ class FakeNode:
 
     def reload(self):
         self.calls.append(("reload",))
+
+    def backup(self, path):
+        self.calls.append(("backup", path))
+        if os.path.exists(path):
+            return fail(BackupError(f"{path} is already there"))
+        with open(path, "wb") as file:
+            return succeed(file.write(b"copy"))
 
     def leave(self):
         self.calls.append(("leave",))

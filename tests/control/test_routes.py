@@ -303,6 +303,20 @@ class ChangingTests(ControlCase):
         self.assertEqual(self.node.calls, expected)
 
     @inlineCallbacks
+    def test_backup(self):
+        """A backup is a new file under an absolute path; what is there already is a conflict."""
+        path = os.path.join(self.folder, "copy")
+        reply = yield self.ask("POST", "/v1/backup", {"file": path})
+        self.assertEqual(reply.json(), {"schema": 1, "file": path, "bytes": 4})
+        again = yield self.ask("POST", "/v1/backup", {"file": path})
+        self.assertEqual((again.status, again.json()["error"]["code"]), (409, "backup"))
+        self.node.calls.clear()
+        for body in ({}, {"file": "copy"}, {"file": "/tmp/a\0b"}, {"file": 1}, {"file": path, "force": True}):
+            wrong = yield self.ask("POST", "/v1/backup", body)
+            self.assertEqual((body, wrong.status), (body, 400))
+        self.assertEqual(self.node.calls, [])
+
+    @inlineCallbacks
     def test_refused_verdicts(self):
         """Numbers out of range, addresses that are none, the node itself."""
         wrong = [

@@ -45,6 +45,15 @@ class TcpTests(ControlCase):
         self.assertEqual(reply.status, 200)
 
     @inlineCallbacks
+    def test_no_files_over_tcp(self):
+        """What writes a file of this computer is for the control socket alone, whoever has the token."""
+        body = {"file": os.path.join(self.folder, "copy")}
+        for given, status in (({}, 401), ({"Authorization": f"Bearer {self.token}"}, 403)):
+            reply = yield self.ask_tcp("POST", "/v1/backup", body, given)
+            self.assertEqual(reply.status, status)
+        self.assertEqual((reply.json()["error"]["code"], self.node.calls), ("refused", []))
+
+    @inlineCallbacks
     def test_direct_messages_need_the_token(self):
         """What was sealed to this node is not for everybody on the computer."""
         reply = yield self.ask_tcp("GET", "/v1/stream?direct=1")

@@ -356,6 +356,42 @@ def test_init_then_start(commands: Commands, fleet: Fleet) -> None:
         node.wait()
 
 
+def test_backup_and_restore(commands: Commands, fleet: Fleet) -> None:
+    """A node that begins with a copy of a database has its history, numbers on in a new epoch, and repeats nothing."""
+    first = Process(fleet.root, "kept", "--network", "kept").start().ready()
+    second = Process(fleet.root, "restored", "--network", "kept")
+    copy = fleet.root / "kept.copy"
+    try:
+        before = [commands.json(*of(first), "pub", "log", text, "--stored", "-q")["id"] for text in "ab"]
+        answer = commands.json(*of(first), "backup", "kept.copy")
+        assert answer == {"schema": 1, "file": str(copy), "bytes": copy.stat().st_size}
+        assert commands.run(*of(first), "backup", "kept.copy").returncode == 1
+        lost = commands.json(*of(first), "pub", "log", "lost", "--stored", "-q")["id"]
+        assert first.stop() == 0
+        offline = commands.json(*of(first), "backup", "kept.offline")
+        assert set(offline) == {"schema", "file", "bytes"}
+
+        second.data_dir.mkdir(mode=0o700)
+        copy.rename(second.data_dir / "positron.db")
+        (first.data_dir / "identity.key").rename(second.data_dir / "identity.key")
+        second.start().ready()
+        assert second.node_id == before[0].partition(".")[0]
+        after = commands.json(*of(second), "pub", "log", "c", "-q")["id"]
+        listening = commands.begin(
+            *of(second), "sub", "log", "--history", "9", "--count", "4", "--for", "2", "--json"
+        )
+        out, _ = listening.communicate(timeout=60)
+        assert listening.returncode == 4  # three and no more
+        assert [json.loads(line)["id"] for line in out.splitlines()] == [*before, after]
+        epochs = [int(each.split(".")[1]) for each in (lost, after)]
+        assert epochs[0] < epochs[1]
+        assert second.stop() == 0
+        assert "Traceback" not in first.log() + second.log()
+    finally:
+        first.kill()
+        second.kill()
+
+
 def test_page_and_token(commands: Commands, fleet: Fleet) -> None:
     """With --http the page and the metrics are there, and changing anything needs the token."""
     import urllib.error

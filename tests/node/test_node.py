@@ -556,6 +556,7 @@ class LifeTests(NetworkTestCase):
         self.failureResultOf(a.send(self.network.identity("b").node_id, 1), NotRunning)
         self.failureResultOf(a.history("t"), NotRunning)
         self.failureResultOf(a.flush(), NotRunning)
+        self.failureResultOf(a.backup("/nowhere/copy"), NotRunning)
         self.assertRaises(NotRunning, a.set_trust, self.network.identity("b").node_id, 1)
 
     def test_subscriptions_outlive_a_restart(self):

@@ -8,7 +8,7 @@ import sqlite3
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.errors import StoreError
-from positron.store import migrations
+from positron.store import copying, migrations
 
 FIRST = "CREATE TABLE a (x);\nINSERT INTO a VALUES (1);\n"
 SECOND = "ALTER TABLE a ADD COLUMN y; -- a new column\nUPDATE a SET y = 'two; -- not a comment';\n"
@@ -96,5 +96,5 @@ class MigrationTests(SynchronousTestCase):
         connection = self.connect()
         os.mkdir(self.path + ".copy")
         with self.assertRaises(OSError):
-            migrations.copy(connection, self.path + ".copy")
+            copying.copy(connection, self.path + ".copy")
         assert not any(name.endswith(".partial") for name in os.listdir(os.path.dirname(self.path)))

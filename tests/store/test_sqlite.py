@@ -261,8 +261,9 @@ class SQLiteStoreTests(StoreContract, TestCase):
         await self.open()
         self.store.remember(envelope(1))
         copy = os.path.join(os.path.dirname(self.path), "copy")
-        await self.store.backup(copy)
+        size = await self.store.backup(copy)
         assert os.stat(copy).st_mode & 0o777 == 0o600
+        assert os.stat(copy).st_size == size
         for path in (copy, "/nowhere/copy"):
             with self.assertRaises(StoreError):
                 await self.store.backup(path)
