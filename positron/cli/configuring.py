@@ -114,7 +114,7 @@ def schema_() -> None:
 
 @click.group("key")
 def key_() -> None:
-    """Show the node's key; make a closed network's secret."""
+    """Show or replace the node's key; make a closed network's secret."""
 
 
 @key_.command("show")
@@ -131,6 +131,34 @@ def show_key(settings: Settings, config_file: str | None, **values: Any) -> None
         raise CommandFailed("config", "a node in memory keeps no key", "give --data-dir or --identity-file")
     body = {"node_id": to_text(node_id_of(path)), "identity_file": path}
     Output(settings).record(body, ("node_id", "identity_file"))
+
+
+@key_.command("rotate")
+@node_options
+@shared
+@pass_settings
+def rotate(settings: Settings, config_file: str | None, **values: Any) -> None:
+    """Give a stopped node a new key, and so a new node id; the old key file stays beside it.
+
+    To others the node is a stranger then: its trust begins anew, and it needs new entries in member files and pins.
+    """
+    from positron.checks import passphrase
+    from positron.core.identity import SEED_SIZE, to_text
+    from positron.store import keyfile
+    from positron.store.folder import DataFolder
+
+    config = _loaded(settings, config_file, values).config
+    if config.data_dir is None or config.identity_path is None:
+        raise CommandFailed("config", "a node in memory keeps no key", "give --data-dir")
+    previous = to_text(keyfile.node_id_of(config.identity_path))
+    held = DataFolder(config.data_dir)
+    held.lock()
+    try:
+        identity, kept = keyfile.replace(config.identity_path, os.urandom(SEED_SIZE), passphrase(config))
+    finally:
+        held.unlock()
+    body = {"node_id": to_text(identity.node_id), "previous": previous, "previous_file": kept}
+    Output(settings).record(body, ("node_id", "previous", "previous_file"))
 
 
 @key_.command("secret")

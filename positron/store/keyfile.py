@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from nacl import exceptions, pwhash, secret, utils
 
-from positron.core.identity import NODE_ID_SIZE, SEED_SIZE, Identity
+from positron.core.identity import NODE_ID_SIZE, SEED_SIZE, Identity, to_text
 from positron.errors import IdentityError
 
 MAGIC = b"POSITRON"
@@ -99,6 +99,30 @@ def change_passphrase(path: str, old: bytes | None, new: bytes | None, cost: Cos
     identity = load(path, old)
     _place(path, _encode(identity, new, cost), os.replace)
     return identity
+
+
+def replace(
+    path: str, seed: bytes, passphrase: bytes | None = None, cost: Cost = MODERATE
+) -> tuple[Identity, str]:
+    """Write `seed` into the file at `path`, closed as the old one was; the old one stays beside it, named after its id.
+
+    The new identity, and where the old one is. `path` is the old file or the new one at any moment. `IdentityError`,
+    and nothing is changed, if `passphrase` does not open the old one or either cannot be written.
+    """
+    kept = f"{path}.{to_text(load(path, passphrase).node_id)[:8]}"
+    identity = Identity(seed)
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except FileExistsError as error:
+        raise IdentityError(f"{kept} is already there: a key file is never overwritten") from error
+    except OSError as error:
+        raise IdentityError(f"cannot keep the old key as {kept}: {error.strerror}") from error
+    try:
+        _place(path, _encode(identity, passphrase, cost), os.replace)
+    except BaseException:
+        os.unlink(kept)
+        raise
+    return identity, kept
 
 
 # ------------------------------------------------------------------------------------------------------ the bytes

@@ -12,7 +12,11 @@ from positron import __version__
 from positron.cli.app import COMMANDS
 from positron.config import OPTIONS
 from positron.node.parameters import read_secrets
+from positron.store import keyfile
+from positron.store.folder import DataFolder
 from tests.cli.running import Environment, clean, keys, run
+
+CHEAP = keyfile.Cost(1, 8)
 
 
 class FileCase(SynchronousTestCase):
@@ -121,6 +125,64 @@ class ConfigTests(FileCase):
         shown = " ".join(run(["start", "--help"]).out.split())
         for option in OPTIONS.values():
             self.assertIn(option.flag + " ", shown)
+
+
+class RotateTests(FileCase):
+    def setUp(self):
+        super().setUp()
+        self.first = self.here("init", "--json").json()["node_id"]
+        self.key = os.path.join(self.folder, "identity.key")
+
+    def shown(self):
+        return self.here("key", "show", "--json").json()["node_id"]
+
+    def test_rotate(self):
+        """A new id under the old name, for its owner alone; the old key is kept, and can be put back."""
+        rotated = self.here("key", "rotate", "--json")
+        body = rotated.json()
+        self.assertEqual((rotated.code, body["previous"]), (0, self.first))
+        self.assertNotEqual(body["node_id"], self.first)
+        self.assertEqual(self.shown(), body["node_id"])
+        self.assertEqual(stat.S_IMODE(os.stat(self.key).st_mode), 0o600)
+        os.replace(body["previous_file"], self.key)
+        self.assertEqual(self.shown(), self.first)
+
+    def test_with_a_passphrase(self):
+        """Closed as the old one was; a wrong passphrase, or none, changes nothing."""
+        path, wrong = os.path.abspath(self.mktemp()), os.path.abspath(self.mktemp())
+        for name, content in ((path, "correct horse"), (wrong, "incorrect")):
+            with open(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+                file.write(content)
+        seed = keyfile.load(self.key).seed
+        os.unlink(self.key)
+        keyfile.create(self.key, seed, b"correct horse", CHEAP)
+        for arguments in ([], ["--passphrase-file", wrong]):
+            self.assertEqual(self.here("key", "rotate", *arguments).code, 2)
+        self.assertEqual(self.shown(), self.first)
+        self.assertEqual(self.here("key", "rotate", "--passphrase-file", path).code, 0)
+        self.assertNotEqual(self.shown(), self.first)
+        self.assertEqual(keyfile.load(self.key, b"correct horse").node_id, keyfile.node_id_of(self.key))
+
+    def test_not_now(self):
+        """While a node runs, where there is no key, or where the old one's place is taken: 2, and nothing changed."""
+        held = DataFolder(self.folder)
+        held.lock()
+        running = self.here("key", "rotate")
+        held.unlock()
+        self.assertEqual((running.code, running.out), (2, ""))
+        self.assertEqual(self.shown(), self.first)
+        back = self.here("key", "rotate", "--json").json()["previous_file"]
+        second = self.shown()
+        os.link(self.key, f"{self.key}.{second[:8]}")
+        taken = self.here("key", "rotate")
+        self.assertEqual((taken.code, self.shown()), (2, second))
+        self.assertIn("never overwritten", taken.err)
+        for path in (back, f"{self.key}.{second[:8]}", self.key):
+            os.unlink(path)
+        none = self.here("key", "rotate")
+        self.assertEqual(none.code, 2)
+        self.assertIn("positron init", none.err)
+        self.assertNotIn("identity.key", os.listdir(self.folder))
 
 
 class SecretTests(FileCase):

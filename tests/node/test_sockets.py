@@ -21,6 +21,7 @@ from positron import Config, Node
 from positron.config import runtime_dir
 from positron.core.notices import PeerUp
 from positron.errors import ConfigError, IdentityError, NotRunning
+from positron.store import keyfile
 
 
 def descriptors():
@@ -125,6 +126,25 @@ class TwoNodesTests(SocketsTestCase):
         yield a.publish("t", 1)
         yield a.flush()
         self.assertEqual(a.stats().store["messages"], 1)
+
+    @inlineCallbacks
+    def test_a_new_key(self):
+        """A node whose key was replaced is somebody else, who keeps what the first one wrote and may write himself."""
+        folder = self.folder()
+        a = self.node(data_dir=folder)
+        a.startService()
+        yield a.when_ready()
+        yield a.publish("t", "before")
+        yield a.stopService()
+        keyfile.replace(os.path.join(folder, "identity.key"), bytes(range(32)))
+        b = self.node(data_dir=folder)
+        b.startService()
+        yield b.when_ready()
+        yield b.publish("t", "after")
+        found = yield b.history("t")
+        self.assertEqual([message.data for message in found], ["before", "after"])
+        self.assertEqual([message.author for message in found], [a.node_id, b.node_id])
+        self.assertNotEqual(a.node_id, b.node_id)
 
     @inlineCallbacks
     def test_one_node_a_folder(self):
