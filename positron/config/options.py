@@ -162,7 +162,7 @@ class Config:
     min_peers: int = _option(
         Whole(0, 1000), None, "Links to look for.", shown="5, or max_peers where that is less"
     )
-    max_peers: int = _option(Whole(2, 1000), 50, "Links in all.")
+    max_peers: int = _option(Whole(2, 1000), 50, "Links in all. With 2 the network is a line.")
     heartbeat_interval: float = _option(
         Duration(0.1, 60), 2, "How often the choice of links that push is reviewed."
     )

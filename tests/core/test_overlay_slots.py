@@ -166,6 +166,35 @@ class SlotTests(SynchronousTestCase):
         world.advance(10)
         self.assertEqual(node.overlay.outbound, 3)
 
+    def test_last_slot_of_the_full(self) -> None:
+        """Where no more may come in than are dialled, the last slot stays empty while inbound is full."""
+        for max_peers, guests, expected in (
+            (4, 1, 2),
+            (4, 2, 1),
+            (16, 8, 7),
+            (5, 3, 2),
+            (50, 42, 8),
+            (2, 1, 0),
+        ):
+            self.assertEqual(self.dialled(max_peers, guests), expected)
+
+    def test_one_slot_and_a_lost_bootstrap(self) -> None:
+        """With a single slot too, but a node that is linked to no bootstrap does fill it, whoever came in."""
+        self.assertEqual(self.dialled(2, 1, bootstrap=("127.0.0.2:1",)), 1)
+
+    def dialled(self, max_peers: int, guests: int, **parameters: object) -> int:
+        """Outbound links of a node that so many others dialled before it heard of anybody."""
+        world = World()
+        node = world.node(0, "9.9.9.9:9000", max_peers=max_peers, **parameters)
+        for number in range(100, 100 + guests):
+            node.link_by_hand(number, number=number, address=f"{number}.1.1.1:40000")
+        for number in range(1, 11):
+            world.node(number, f"8.{number}.1.1:9000", discovery=False)
+            teach(node, number, f"8.{number}.1.1:9000")
+        node.run(node.overlay._wake)
+        world.advance(10)
+        return node.overlay.outbound
+
     def test_trust_orders_a_group(self) -> None:
         """Of one group the most trusted is dialled, in a stable slot; trust does not choose the group."""
         world = World()

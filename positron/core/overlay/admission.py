@@ -40,6 +40,17 @@ class Admission:
         self._violators: OrderedDict[str, dict[bytes, float]] = OrderedDict()
         self._refused_until: OrderedDict[str, float] = OrderedDict()
 
+    def outbound_wanted(self) -> int:
+        """How many links to dial for: one fewer than may be, once inbound is full and has no more places than that.
+
+        If every node dialled as many as it lets in, a few could fill each other up, and nobody else would find room.
+        Of an even `max_peers` up to 16 somebody's place has to stay empty.
+        """
+        if self.inbound_limit != self.outbound_limit:
+            return self.outbound_limit
+        inbound = sum(1 for link in self._context.links if not link.outbound)
+        return self.outbound_limit - (inbound >= self.inbound_limit)
+
     def has_room(self, link: Link) -> bool:
         """Whether this link, not up yet, would be let in now, maybe at the cost of another."""
         if link.outbound:

@@ -257,7 +257,9 @@ class Slots:
     def has_room(self) -> bool:
         """Whether another link may be dialled for a slot."""
         full = len(self._context.links) >= self._context.parameters.max_peers
-        return not full and self._outbound() < self._admission.outbound_limit
+        # A single slot stays empty only at the head of the line: there is no bootstrap whose link was lost.
+        wanted = self._admission.outbound_wanted() or bool(self.bootstraps.unlinked())
+        return not full and self._outbound() < wanted
 
     # ----------------------------------------------------------------------------------------------- dialling
 
