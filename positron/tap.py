@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -273,4 +274,7 @@ def makeService(options: Options) -> IService:
     from positron.node import Node
 
     reactor = _reactor()
+    # Twisted's delayed calls are by the wall clock: one that is set back by an hour would keep all of them, and what is
+    # to be written to disk, waiting for an hour. The process is ours alone, so nobody else reads this clock as a date.
+    reactor.seconds = time.monotonic
     return Program(reactor, Node(reactor, options.config), options)

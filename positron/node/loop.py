@@ -127,7 +127,8 @@ class Loop:
             self._perform(swarm.handle(LoopLate(late), now))
         offset = self._clocks.wall() - now
         if abs(offset - self._offset) > WALL_MOVED:
-            # Delayed calls are by the wall clock: one set before it moved would ring at the wrong time.
+            # A reactor's delayed calls are by the wall clock, unless the program saw to it (`positron.tap`): one set
+            # before it moved would ring at the wrong time.
             self._offset = offset
             self._silence()
             self._perform(swarm.handle(WallClock(offset), now))

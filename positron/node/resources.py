@@ -93,9 +93,16 @@ class Resources:
         config = self._config
         path = config.database_path
         if path is None:
-            return MemoryStore(self._reactor, quota=config.quota, retention=config.retention)
+            return MemoryStore(
+                self._reactor, quota=config.quota, retention=config.retention, wall=self._clocks.wall
+            )
         from positron.store.sqlite import SQLiteStore
 
         return SQLiteStore(
-            path, self._reactor, quota=config.quota, retention=config.retention, network=config.network
+            path,
+            self._reactor,
+            wall=self._clocks.wall,
+            quota=config.quota,
+            retention=config.retention,
+            network=config.network,
         )

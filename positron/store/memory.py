@@ -51,10 +51,18 @@ _OVERHEAD = 256
 
 
 class MemoryStore:
-    """See `positron.store.Store`. `quota` in bytes, `retention` in seconds; `clock` calls back later."""
+    """See `positron.store.Store`. `quota` in bytes, `retention` in seconds; `clock` calls back later.
+
+    `wall` tells Unix seconds, else they are reckoned from `open` by `clock`.
+    """
 
     def __init__(
-        self, clock: IReactorTime, quota: int = DEFAULT_QUOTA, retention: float = DEFAULT_RETENTION
+        self,
+        clock: IReactorTime,
+        quota: int = DEFAULT_QUOTA,
+        retention: float = DEFAULT_RETENTION,
+        *,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self.on_stored: Callable[[int], None] = no_mark
         self.on_health: Callable[[bool], None] = no_health
@@ -74,6 +82,7 @@ class MemoryStore:
         self._messages = 0
         self._bytes = 0
         self._cursor = 0
+        self._wall = wall
         self._wall_offset = 0.0
         self._open = False
         self._full = False
@@ -261,7 +270,8 @@ class MemoryStore:
     # ------------------------------------------------------------------------------------------------ pruning
 
     def _prune_again(self) -> None:
-        self._prune(int((self._clock.seconds() + self._wall_offset - PRUNE_EVERY) * 1000))
+        wall = self._clock.seconds() + self._wall_offset if self._wall is None else self._wall()
+        self._prune(int((wall - PRUNE_EVERY) * 1000))
         self._pruning = self._clock.callLater(PRUNE_EVERY, self._prune_again)
 
     def _prune(self, now_ms: int) -> None:

@@ -49,8 +49,9 @@ class SQLiteStore:
     """See `positron.store.Store`.
 
     `path` is the database's file, in a folder that exists. `reactor` runs the thread; `clock` (the reactor, if not
-    given) tells the time and calls back later. `quota` in bytes bounds the file, `retention` in seconds. `network`,
-    if given, is the network's name: a database of another is refused, since its envelopes would be sent to strangers.
+    given) calls back later; `wall` tells Unix seconds, else they are reckoned from `open` by `clock`. `quota` in bytes
+    bounds the file, `retention` in seconds. `network`, if given, is the network's name: a database of another is
+    refused, since its envelopes would be sent to strangers.
     """
 
     _log = Logger()
@@ -61,6 +62,7 @@ class SQLiteStore:
         reactor: Any,
         *,
         clock: IReactorTime | None = None,
+        wall: Callable[[], float] | None = None,
         quota: int = DEFAULT_QUOTA,
         retention: float = DEFAULT_RETENTION,
         network: str = "",
@@ -86,6 +88,7 @@ class SQLiteStore:
         self._full = False
         self._refused = False
         self._told_storing = True
+        self._wall = wall
         self._wall_offset = 0.0
 
     # ------------------------------------------------------------------------------------- opening and closing
@@ -375,7 +378,8 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------------- inside
 
     def _wall_ms(self) -> int:
-        return int((self._clock.seconds() + self._wall_offset) * 1000)
+        wall = self._clock.seconds() + self._wall_offset if self._wall is None else self._wall()
+        return int(wall * 1000)
 
     def _bug(self, failure: Failure) -> None:
         self._log.failure("the store failed for no reason of the disk", failure)

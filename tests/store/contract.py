@@ -52,8 +52,13 @@ class StoreContract:
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.ahead = 0.0
         self.store: Any = self.make_store()  # type: ignore[attr-defined]
         self.ears = Ears(self.store)
+
+    def wall(self) -> float:
+        """The wall clock, which somebody may set by `ahead`."""
+        return NOW_MS / 1000 + self.clock.seconds() + self.ahead
 
     async def open(self, now_ms: int = NOW_MS) -> Loaded:
         self.addCleanup(self.store.close)  # type: ignore[attr-defined]
@@ -176,6 +181,18 @@ class StoreContract:
         self.store.remember(envelope(1))
         self.store.remember(envelope(2, expires_ms=NOW_MS + 1000), 1)
         await self.stored(1)
+        for _ in range(4):
+            self.clock.advance(30.0)
+            await self.store.flush()
+        assert self.store.size() == (10, 1, len(envelope(1).raw))
+
+    async def test_the_wall_clock_is_set(self) -> None:
+        """What is over is over by the wall clock, however that came to show what it shows."""
+        await self.open()
+        self.store.remember(envelope(1))
+        self.store.remember(envelope(2, expires_ms=NOW_MS + HOUR_MS // 2), 1)
+        await self.stored(1)
+        self.ahead = HOUR_MS / 1000 - 600
         for _ in range(4):
             self.clock.advance(30.0)
             await self.store.flush()

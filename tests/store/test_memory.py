@@ -9,7 +9,7 @@ from tests.store.contract import QUOTA, RETENTION, StoreContract
 
 class MemoryStoreTests(StoreContract, TestCase):
     def make_store(self) -> MemoryStore:
-        return MemoryStore(self.clock, quota=QUOTA, retention=RETENTION)
+        return MemoryStore(self.clock, quota=QUOTA, retention=RETENTION, wall=self.wall)
 
     async def test_nothing_to_back_up(self) -> None:
         """A backup of nothing on disk is refused, not faked."""

@@ -39,7 +39,12 @@ class SQLiteStoreTests(StoreContract, TestCase):
             folder = self.mktemp()
             os.mkdir(folder, 0o700)
             self.path = os.path.join(folder, "positron.db")
-        values: dict[str, Any] = {"clock": self.clock, "quota": QUOTA, "retention": RETENTION}
+        values: dict[str, Any] = {
+            "clock": self.clock,
+            "quota": QUOTA,
+            "retention": RETENTION,
+            "wall": self.wall,
+        }
         return SQLiteStore(self.path, reactor, **{**values, **changes})
 
     def look(self, query: str) -> list[tuple[Any, ...]]:
