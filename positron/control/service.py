@@ -21,6 +21,7 @@ from positron.control.routes import Api
 from positron.control.site import Site
 from positron.control.stream import Stream
 from positron.errors import ConfigError
+from positron.services.listening import stop_listening
 
 
 class ControlService:
@@ -70,7 +71,7 @@ class ControlService:
             self._subscription.cancel()
             self._subscription = None
         ports, self._ports = self._ports, []
-        stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports], fireOnOneErrback=True)
+        stopped = DeferredList([stop_listening(port) for port in ports], fireOnOneErrback=True)
         for stream in list(self._streams):
             stream.close()
         self.socket_path = self.http_address = None

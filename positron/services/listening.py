@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
+from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from positron.core.addresses import is_dialable
@@ -65,7 +66,19 @@ class Listening(Factory):
     def close(self) -> Deferred[None]:
         """Listen no more. Fires when every port is closed."""
         ports, self._ports = self._ports, []
-        return gatherResults([maybeDeferred(port.stopListening) for port in ports]).addCallback(_done)
+        return gatherResults([stop_listening(port) for port in ports]).addCallback(_done)
+
+
+def stop_listening(port: IListeningPort) -> Deferred[None]:
+    """Close this port. Fires when it is closed, also where a UNIX socket's file was taken away meanwhile."""
+    return maybeDeferred(port.stopListening).addCallbacks(_done, _close_without_file, errbackArgs=(port,))
+
+
+def _close_without_file(failure: Failure, port: IListeningPort) -> None:
+    """Twisted removes the file first, and if it cannot, closes nothing."""
+    failure.trap(OSError)
+    if isinstance(port, Port) and port.connected:
+        Port.connectionLost(port, failure)
 
 
 def _done(_: object) -> None:

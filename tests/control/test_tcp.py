@@ -181,6 +181,16 @@ class ListeningTests(ControlCase):
         yield ControlService(reactor, self.node, self.node.config).stop()
 
     @inlineCallbacks
+    def test_stop_without_the_sockets_file(self):
+        """Stopping closes the socket also if somebody removed its file."""
+        with open("/proc/net/unix") as sockets:
+            self.assertIn(self.path, sockets.read())
+        os.unlink(self.path)
+        yield self.control.stop()
+        with open("/proc/net/unix") as sockets:
+            self.assertNotIn(self.path, sockets.read())
+
+    @inlineCallbacks
     def test_a_node_in_memory_has_no_socket(self):
         """Without a data folder nothing is listened on, and over TCP nothing can be changed."""
         config = Config(http=0)
