@@ -92,7 +92,8 @@ def upgrade(connection: sqlite3.Connection, path: str, steps: Sequence[str]) -> 
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite ends it by itself when the disk is full
+                connection.execute("ROLLBACK")
             raise
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that `check` reads the version in the header
 

@@ -71,6 +71,14 @@ class MigrationTests(SynchronousTestCase):
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
         assert not connection.in_transaction
 
+    def test_a_step_that_sqlite_undoes(self) -> None:
+        """Where SQLite ends the transaction itself, as on a full disk, what comes out is its reason."""
+        undone = (
+            "CREATE TABLE b (x UNIQUE);\nINSERT INTO b VALUES (1);\nINSERT OR ROLLBACK INTO b VALUES (1);\n"
+        )
+        with self.assertRaisesRegex(sqlite3.IntegrityError, "UNIQUE"):
+            migrations.upgrade(self.connect(), self.path, [undone])
+
     def test_a_newer_one_is_refused(self) -> None:
         """Both versions are in the sentence."""
         connection = self.connect()
