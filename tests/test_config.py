@@ -24,6 +24,7 @@ from positron.config import (
     split_address,
 )
 from positron.config.render import as_native, as_text, options_table, schema, to_json, to_toml
+from positron.core.addresses import parse_bootstrap
 from positron.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -215,6 +216,24 @@ class ConfigTests(SynchronousTestCase):
         """An address comes apart into pin, host and port."""
         self.assertEqual(split_address(f"{NODE_ID}@[::1]:5"), (NODE_ID, "::1", 5))
         self.assertEqual(split_address("seed.example:8888"), (None, "seed.example", 8888))
+
+    def test_bootstrap_is_what_a_node_can_read(self) -> None:
+        """An address that an option takes is one to the node as well, and one that it does not take is none."""
+        hosts = (
+            "seed.example seed. a_b -a a- a..b 1.2.3.4 1.2.3.4. 1.2.3 01.2.3.4 a.5 [::1] [1:2] [1.2.3.4] ::1"
+        )
+        hosts += (
+            " [fe80::1%eth0] [fe80::1%] [::ffff:1.2.3.4] \u00fcn\u00ef.example " + "a" * 253 + " " + "a" * 254
+        )
+        texts = [f"{host}:1" for host in hosts.split()] + ["a:0", "a:65535", "a:65536", "a", ":1"]
+        texts += [f"{pin}@a:1" for pin in (NODE_ID, "a" * 52, "a" * 51 + "b", "a" * 51 + "q", "a" * 51, "")]
+        for text in texts:
+            try:
+                parse_bootstrap(text)
+            except ValueError:
+                self.assertRaises(ConfigError, Config, bootstrap=[text])
+            else:
+                self.assertEqual(Config(bootstrap=[text]).bootstrap, (text,))
 
 
 class LoadTests(SynchronousTestCase):

@@ -22,8 +22,10 @@ FALSE = frozenset({"false", "no", "off", "0"})
 _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(_NUMBER + r" ?([smhd]?)")
 _SIZE = re.compile(_NUMBER + r" ?([KMG]iB|B?)")
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]\s]+)?\]|[^\s:@\[\],/]+):([0-9]{1,5})")
-_NODE_ID = re.compile(r"[a-z2-7]{52}")
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?"
+_HOST_PORT = re.compile(rf"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]{{1,16}})?\]|{_NAME}):([0-9]{{1,5}})")
+_MAX_HOST = 253
+_NODE_ID = re.compile(r"[a-z2-7]{51}[aq]")
 
 
 class Kind:
@@ -308,7 +310,12 @@ class Address(Kind):
         """The address as given."""
         pin, at, rest = value.rpartition("@") if isinstance(value, str) else ("", "", "")
         match = _HOST_PORT.fullmatch(rest)
-        if match is None or not 0 < int(match[2]) < 65536 or (at and not self.pinned):
+        if (
+            match is None
+            or not _is_host(match[1])
+            or not 0 < int(match[2]) < 65536
+            or (at and not self.pinned)
+        ):
             raise ValueError(f"{value!r} is not an address ({self.describe()})")
         if at and not _NODE_ID.fullmatch(pin):
             raise ValueError(f"{value!r} does not begin with a node id (52 characters of a-z and 2-7)")
@@ -317,6 +324,20 @@ class Address(Kind):
     def describe(self) -> str:
         """The forms it may have."""
         return "host:port, [v6]:port" + (" or id@host:port" if self.pinned else "")
+
+
+def _is_host(host: str) -> bool:
+    """What `positron.core.addresses` takes for one as well; the command line cannot wait for that to be imported."""
+    is_v6 = host.startswith("[")
+    if not is_v6 and not host.rstrip(".").rpartition(".")[2].isdigit():
+        return len(host) <= _MAX_HOST
+    from ipaddress import IPv4Address, IPv6Address
+
+    try:
+        IPv6Address(host[1:-1]) if is_v6 else IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def split_address(address: str) -> tuple[str | None, str, int]:
