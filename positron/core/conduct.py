@@ -8,10 +8,14 @@ from __future__ import annotations
 from positron.core.context import Context
 from positron.core.envelope import Envelope
 from positron.core.identity import to_text
-from positron.core.links import Link
+from positron.core.links import UP, Link
 from positron.core.notices import TrustChanged
 from positron.core.overlay import Overlay
 from positron.core.trust import Trust
+from positron.errors import MessageError
+
+MAX_UNKNOWN = 64
+"""Messages of a later protocol that a link may send before it is up: no budget holds it back until then."""
 
 KEEP_EVERY = 1.0
 """Seconds between two handings of audit rows to the store."""
@@ -37,6 +41,14 @@ class Conduct:
         link.offence_at = self._context.now
         self._overlay.violation(link, cause)
         self._changed(link.node_id, old, cause)
+
+    def unknown(self, link: Link) -> None:
+        """The link sent what a later protocol may know: counted, and no fault but in a greeting that never ends."""
+        self._context.count("unknown_messages")
+        if link.state != UP:
+            link.unknown += 1
+            if link.unknown > MAX_UNKNOWN:
+                raise MessageError("no greeting")
 
     def broken_promise(self, link: Link) -> None:
         """The link announced what it did not give; not charged while we suspect ourselves."""

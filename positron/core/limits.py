@@ -17,6 +17,10 @@ KIB = 1024
 PACE = 0.8
 """Senders use this share of what receivers allow, so that jitter never makes an honest node an offender."""
 
+CONTROL_MESSAGES = 10_000
+"""Messages a second, neither PUSH nor HAVE, that use up a link's budget of bytes however short they are: a flood of
+them takes a tenth of a core, at 5 to 10 us each."""
+
 LINK_FULL = 256 * 1024
 """Bytes in a link's send queue above which it is said to be full (`Congested`), and is pushed nothing."""
 

@@ -37,6 +37,8 @@ class Link:
     paused: bool = False
     messages_in: int = 0
     messages_out: int = 0
+    unknown: int = 0
+    """Messages of a later protocol that it sent before it was up."""
     probe: bool = False
     """We dialled it to see whether others hear what we do not, and for nothing else (`overlay.quiet`)."""
     agreed_at: float = float("-inf")

@@ -258,8 +258,7 @@ class Swarm:
         if link is None or link.state == CLOSING:
             return False
         self.overlay.heard(link)
-        size = 0
-        news = False
+        size, news = 0, False
         state = self.gossip.states.get(event.link)
         for frame in event.frames:
             size += len(frame)
@@ -284,15 +283,14 @@ class Swarm:
             if frame[0] == messages.HAVE_TAG:
                 return self.gossip.have(state, announced_ids(frame))
         message = messages.decode(frame)
-        if message is None:
-            self._context.count("unknown_messages")
-        elif link.state != UP or state is None:
+        if link.state != UP or state is None:
             self._greeting(link, message)
         else:
+            self._budgets.control(state, len(frame))
             self._message(link, state, message)
         return True
 
-    def _message(self, link: Link, state: LinkGossip, message: messages.Message) -> None:
+    def _message(self, link: Link, state: LinkGossip, message: messages.Message | None) -> None:
         match message:
             case messages.Ping():
                 if self.gossip.ping(state, message.nonce):
@@ -322,15 +320,17 @@ class Swarm:
                 self._vouching.asked(link)
             case messages.Vouch():
                 self._vouching.heard(link, message)
-            case (
-                messages.Goodbye() | messages.Hello() | messages.Welcome() | messages.Push() | messages.Have()
-            ):
+            case messages.Goodbye() | messages.Hello() | messages.Welcome() | None:
+                self._greeting(link, message)
+            case messages.Push() | messages.Have():
                 self._greeting(link, message)
             case _:
                 assert_never(message)
 
-    def _greeting(self, link: Link, message: messages.Message) -> None:
+    def _greeting(self, link: Link, message: messages.Message | None) -> None:
         match message:
+            case None:
+                self._conduct.unknown(link)
             case messages.Hello():
                 self.overlay.hello(link, message)
             case messages.Welcome():

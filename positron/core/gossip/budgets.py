@@ -7,6 +7,7 @@ from collections.abc import Callable
 from positron.core.context import Context
 from positron.core.events import Pause, Resume
 from positron.core.gossip.state import LinkGossip
+from positron.core.limits import CONTROL_MESSAGES
 from positron.core.links import Link
 
 
@@ -23,6 +24,15 @@ class Budgets:
         self._paused: dict[int, float] = {}
         self.deadline = float("inf")
         """When the next link may be read again; it may be early, never late."""
+
+    def control(self, state: LinkGossip, size: int) -> None:
+        """The link brought a message that no other budget counts: it costs no less than its work is worth in bytes.
+
+        `charge` counts its `size`, so this does the rest.
+        """
+        least = state.bytes_in.rate / CONTROL_MESSAGES
+        if size < least:
+            state.bytes_in.debit(least - size, self._context.now)
 
     def charge(self, state: LinkGossip, size: int) -> None:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
