@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.gossip.announce import BATCH_SECONDS, BATCH_SECONDS_SMALL, Announcer
-from positron.core.gossip.holdings import Spread
+from positron.core.gossip.recents import Spread
 from tests.core.gossip_parts import context_of, link_state, sent_on
 
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import messages
 from positron.core.envelope import DIRECT, MAX_PAYLOAD, Envelope
-from positron.core.gossip.holdings import RECENT_SECONDS
+from positron.core.gossip.recents import RECENT_SECONDS
 from positron.core.gossip.relay import BIG, LATE_MS
 from positron.core.gossip.state import MAX_SKIPPED, LinkGossip
 from positron.core.limits import LINK_FULL, Rate

@@ -1,6 +1,7 @@
 """How an envelope spreads: eager push to those who asked for it, announcements to all others, pulls for the rest.
 
 - `holdings`  what is held, known, refused
+- `recents`   what came in the last seconds, in memory
 - `state`     what is kept per link
 - `sources`   who pushes to whom (GRAFT, PRUNE, heartbeat)
 - `flood`     pushing to more links near the author
@@ -16,7 +17,8 @@ Rule: verify before anything else is done with an envelope, relay the very bytes
 """
 
 from positron.core.gossip.accept import Verdict
-from positron.core.gossip.holdings import Holdings, Spread
+from positron.core.gossip.holdings import Holdings
+from positron.core.gossip.recents import Spread
 from positron.core.gossip.spread import Gossip
 from positron.core.gossip.state import LinkGossip
 

@@ -108,9 +108,10 @@ class Acceptance:
             return Verdict("member", envelope)
         if self.muted and self.is_muted(envelope.author):
             return Verdict("equivocation", envelope)
-        conflict = self._holdings.overlapping(envelope) if reason == "replay" else None
-        if conflict is not None and envelope.kind == BROADCAST:
-            return Verdict("equivocation", envelope, conflict=conflict)
+        if reason == "replay" and envelope.kind == BROADCAST:
+            conflict = self._holdings.overlapping(envelope)
+            if conflict is not None:
+                return Verdict("equivocation", envelope, conflict=conflict)
         return Verdict(reason, envelope, entries)
 
     def is_muted(self, author: bytes) -> bool:

@@ -14,7 +14,7 @@ import msgpack
 from positron.core import messages
 from positron.core.context import Context
 from positron.core.events import ANNOUNCEMENT, Send
-from positron.core.gossip.holdings import Spread
+from positron.core.gossip.recents import Spread
 from positron.core.gossip.state import LinkGossip
 
 _HAVE = bytes((messages.HAVE_TAG,))

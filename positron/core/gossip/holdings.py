@@ -15,10 +15,11 @@ import heapq
 from collections.abc import Iterable
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define
 
 from positron.core.context import Context
 from positron.core.envelope import BROADCAST, MAX_FUTURE_MS, Envelope
+from positron.core.gossip.recents import Recent, Recents
 from positron.core.records import EnvelopeKept, EnvelopesDropped, IndexEntry, StateKept, StubKept
 
 MAX_SEEN = 131_072
@@ -30,13 +31,6 @@ STORE_OVERHEAD = 256
 
 STORE_SHARE = 0.75
 """The share of the quota up to which envelopes are held, so that a store never reaches the 95 % at which it stops."""
-
-RECENT_SECONDS = 10.0
-RECENT_BYTES = 12 * 1024 * 1024
-"""Envelopes kept in memory, whatever the store does: of the last `RECENT_SECONDS`, up to so many bytes."""
-
-RECENT_OVERHEAD = 1000
-"""What one of them takes beside its bytes: objects, two sets, its place (measured). Of a short one that is most."""
 
 EXPIRY_BATCH = 500
 PRUNED_AT_ONCE = 128
@@ -76,31 +70,6 @@ class Index(Protocol):
 
 
 @define(eq=False)
-class Spread:
-    """How an envelope is spreading. `shown`: links that showed it; `told`: that we told.
-
-    `bearer` is the link that brought it, if one did.
-
-    Whoever looks at it seconds later keeps this alone: in a flood the envelopes of three seconds are tens of MiB.
-    """
-
-    id: bytes
-    first: float
-    shown: set[int] = field(factory=set)
-    told: set[int] = field(factory=set)
-    bearer: int = 0
-
-
-@define(eq=False)
-class Recent:
-    """An envelope of the last seconds, in memory."""
-
-    envelope: Envelope
-    hops: int
-    spread: Spread
-
-
-@define(eq=False)
 class _Share:
     """What is held of one author."""
 
@@ -115,14 +84,16 @@ class Holdings:
         self._context = context
         self._index = index
         self.known: dict[bytes, IndexEntry] = {}
-        self.recent: dict[bytes, Recent] = {}
+        self._recents = Recents(context)
+        self.recent = self._recents.by_id
         self.storing = True
         self.bytes = 0
         self.envelopes = 0
         self._quota = context.parameters.quota * STORE_SHARE
         self._retention_ms = int(context.parameters.retention * 1000)
         self._floor_kept = 0
-        self._recent_bytes = 0
+        self._muted: set[bytes] = set()
+        self._next_muting = 0.0
         self._young: dict[bytes, None] = {}
         self._old: dict[bytes, None] = {}
         self._shares: dict[bytes, _Share] = {}
@@ -165,26 +136,14 @@ class Holdings:
         return entry is not None and entry.size == 0
 
     def overlapping(self, envelope: Envelope) -> Envelope | None:
-        """An accepted envelope in memory that claims numbers of this one, other than itself."""
-        for recent in self.recent.values():
-            other = recent.envelope
-            if (
-                other.author == envelope.author
-                and other.epoch == envelope.epoch
-                and other.kind == envelope.kind
-                and other.recipient == envelope.recipient
-                and other.seq <= envelope.last_seq
-                and envelope.seq <= other.last_seq
-                and other.id != envelope.id
-            ):
-                return other
-        return None
+        """An accepted BROADCAST in memory that claims numbers of this one, other than itself."""
+        return self._recents.overlapping(envelope)
 
     # ---------------------------------------------------------------------------------------------- keeping
 
     def keep(self, envelope: Envelope, hops: int, topics: tuple[str, ...], mark: int = 0) -> Recent:
         """Hold an accepted BROADCAST: in memory for 10 s, in the store (or as a stub) for the retention."""
-        recent = self._remember_recent(envelope, hops)
+        recent = self._recents.add(envelope, hops)
         if envelope.id in self.known:
             self._forget(envelope.id)
         stored = len(envelope.raw) if self.storing else 0
@@ -206,8 +165,8 @@ class Holdings:
         The same may go out again: as if it were new, and counted once.
         """
         self.see(envelope.id)
-        self._let_go(envelope.id)
-        return self._remember_recent(envelope, hops)
+        self._recents.discard(envelope.id)
+        return self._recents.add(envelope, hops)
 
     def refuse(self, envelope: Envelope) -> None:
         """Never want this one again; a stub stands for it until it expires."""
@@ -231,9 +190,13 @@ class Holdings:
         self.storing = storing
 
     def mute(self, author: bytes) -> None:
-        """Turn everything held of this author into stubs."""
-        for entry in [entry for entry in self.known.values() if entry.author == author and entry.size]:
-            self._to_stub(entry)
+        """Turn everything held of this author into stubs, at once, or at the next `tick` if that was done lately.
+
+        It takes a look at everything, which whoever makes up authors to equivocate with has us take once a second.
+        """
+        self._muted.add(author)
+        if self._context.now >= self._next_muting:
+            self._silence()
 
     def see(self, envelope_id: bytes) -> None:
         """Remember an id alone, in two generations of a dict (a set of that size costs 20 ms a collection)."""
@@ -243,8 +206,9 @@ class Holdings:
 
     def tick(self) -> None:
         """Let go of what is over: memory after 10 s, envelopes and stubs at their expiry or our retention."""
-        self._trim_recent()
+        self._recents.trim()
         self._raise_floor_by_age()
+        self._silence()
         now_ms = self._context.wall_ms
         done = 0
         while self._expiry and self._expiry[0][0] <= now_ms and done < EXPIRY_BATCH:
@@ -278,27 +242,6 @@ class Holdings:
             envelope.recipient,
         )
 
-    def _remember_recent(self, envelope: Envelope, hops: int) -> Recent:
-        recent = Recent(envelope, hops, Spread(envelope.id, self._context.now))
-        self.recent[envelope.id] = recent
-        self._recent_bytes += len(envelope.raw) + RECENT_OVERHEAD
-        if self._recent_bytes > RECENT_BYTES:
-            self._trim_recent()
-        return recent
-
-    def _trim_recent(self) -> None:
-        edge = self._context.now - RECENT_SECONDS
-        while self.recent:
-            envelope_id, recent = next(iter(self.recent.items()))
-            if recent.spread.first > edge and self._recent_bytes <= RECENT_BYTES:
-                break
-            self._let_go(envelope_id)
-
-    def _let_go(self, envelope_id: bytes) -> None:
-        recent = self.recent.pop(envelope_id, None)
-        if recent is not None:
-            self._recent_bytes -= len(recent.envelope.raw) + RECENT_OVERHEAD
-
     def _ends(self, entry: IndexEntry) -> int:
         return min(entry.expires_ms, entry.created_ms + self._retention_ms)
 
@@ -315,6 +258,14 @@ class Holdings:
                 share = self._shares[entry.author] = _Share()
             share.bytes += size
             share.envelopes += 1
+
+    def _silence(self) -> None:
+        """Turn what is held of the muted into stubs."""
+        if self._muted:
+            self._next_muting = self._context.now + 1.0
+            muted, self._muted = self._muted, set()
+            for entry in [each for each in self.known.values() if each.author in muted and each.size]:
+                self._to_stub(entry)
 
     def _uncount(self, entry: IndexEntry) -> None:
         if not entry.size:

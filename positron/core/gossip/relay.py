@@ -13,7 +13,8 @@ from positron.core.context import Context
 from positron.core.envelope import BROADCAST, Envelope
 from positron.core.events import PAYLOAD, Send
 from positron.core.gossip.flood import Flood
-from positron.core.gossip.holdings import Holdings, Recent, Spread
+from positron.core.gossip.holdings import Holdings
+from positron.core.gossip.recents import Recent, Spread
 from positron.core.gossip.state import LinkGossip
 from positron.core.limits import LINK_FULL
 

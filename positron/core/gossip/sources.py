@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from positron.core import messages
 from positron.core.context import Context
-from positron.core.gossip.holdings import Spread
+from positron.core.gossip.recents import Spread
 from positron.core.gossip.state import LinkGossip
 
 MAX_PUSHED = 12

@@ -15,8 +15,9 @@ from positron.core.envelope import BROADCAST, DIRECT, Entry, Envelope
 from positron.core.events import Fetched, Send
 from positron.core.gossip.accept import STUBBED, TOLD, VIOLATIONS, Acceptance, Verdict
 from positron.core.gossip.announce import Announcer, split_ids
-from positron.core.gossip.holdings import Holdings, Index, Spread
+from positron.core.gossip.holdings import Holdings, Index
 from positron.core.gossip.pull import Arrival, Puller
+from positron.core.gossip.recents import Spread
 from positron.core.gossip.relay import Relay
 from positron.core.gossip.serve import Server
 from positron.core.gossip.sources import Sources
