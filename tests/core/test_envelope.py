@@ -349,6 +349,15 @@ class BodyTests(SynchronousTestCase):
         self.assert_malformed(encode_entries([("", bytes(MAX_PAYLOAD + 1))]))
         self.assert_malformed(encode_entries([("", b"")] * (MAX_BUNDLE + 1)), MAX_BUNDLE)
 
+    def test_more_entries_than_a_bundle_has(self) -> None:
+        """T4: a body of more entries is refused on their number, whatever they are, before there is room for them."""
+        bomb = with_body(b"\xdd" + (60_000).to_bytes(4, "big") + b"\xc0" * 60_000, MAX_BUNDLE)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertRaises(EnvelopeError, decode_entries, bomb)
+        _, peak = tracemalloc.get_traced_memory()
+        self.assertTrue(peak < 100_000, peak)
+
     def test_the_largest_message_fits(self) -> None:
         """One message of the longest topic and payload is a body within its limit, and so is a full bundle's sum."""
         self.assertTrue(len(encode_entries([("t" * MAX_TOPIC, bytes(MAX_PAYLOAD))])) <= MAX_BODY)

@@ -170,6 +170,18 @@ class SendQueueTests(SynchronousTestCase):
         taken = queue.take(10_000_000)
         self.assertEqual(taken, wire(*[b"\x09" * 996] * 900))
 
+    def test_control_drops_no_more_than_it_must(self):
+        """T30: what control sends away first are announcements; payloads go only where that is not room enough."""
+        for kinds in ((ANNOUNCEMENT, PAYLOAD), (PAYLOAD, ANNOUNCEMENT)):
+            queue = SendQueue()
+            for kind in kinds:
+                self.fill(queue, kind, 500_000, bytes([kind]) * 996)
+            self.assertTrue(queue.add(b"\x09" * 100_000, CONTROL))
+            self.assertEqual(queue.dropped, 500)
+            self.assertEqual(
+                queue.take(10_000_000), wire(*[bytes([PAYLOAD]) * 996] * 500, b"\x09" * 100_000), kinds
+            )
+
     def test_control_past_its_bound(self):
         """A queue of nothing but control says when it is past saving."""
         queue = SendQueue()
