@@ -210,6 +210,28 @@ class SealedTests(SynchronousTestCase):
         self.node.gossip.push(self.liar, 1, envelope.raw)
         self.assertEqual(self.onwards(), [], "once")
 
+    def test_hops_that_are_nearly_all(self) -> None:
+        """T18: a copy said to have a hop left is passed on, and so is one with more that comes after it, once."""
+        envelope = self.seal(1)
+        self.node.gossip.push(self.liar, envelope.ttl - 2, envelope.raw)
+        self.assertEqual(self.onwards(), [envelope.raw])
+        self.node.gossip.push(self.honest, 1, envelope.raw[:-1] + bytes(1))
+        (again,) = sent_on(self.node.context, self.onward, messages.Push)
+        self.assertEqual(
+            (again.hops, again.envelope), (2, envelope.raw), "what was verified, whatever the copy is"
+        )
+        self.onwards()
+        self.node.gossip.push(self.honest, 0, envelope.raw)
+        self.assertEqual(self.onwards(), [])
+
+    def test_hops_that_are_half(self) -> None:
+        """A copy that had half its hops left is not passed on anew for one that has more: honest ones differ, too."""
+        envelope = self.seal(1)
+        self.node.gossip.push(self.liar, envelope.ttl // 2 - 1, envelope.raw)
+        self.assertEqual(self.onwards(), [envelope.raw])
+        self.node.gossip.push(self.honest, 0, envelope.raw)
+        self.assertEqual(self.onwards(), [])
+
     def test_a_link_over_its_budget(self) -> None:
         """T16: nor does a copy for which its link has no budget left: whoever has some brings it."""
         for seq in (1, 2):

@@ -80,6 +80,19 @@ class Relay:
             self._push(other, spread, messages.push_frame(hops, envelope.raw))
         return True
 
+    def flood_again(self, envelope_id: bytes, hops: int, state: LinkGossip) -> None:
+        """Another copy of what was flooded came: flood it anew if the first had less than half its hops left, and this
+        has more. Else who brings it first, and lies about its hops, ends the flood a hop from here."""
+        recent = self._holdings.recent.get(envelope_id)
+        if recent is None or not hops <= recent.envelope.ttl // 2 < recent.hops:
+            return
+        if not self._may_relay(state, recent.envelope):
+            return
+        recent.hops = hops
+        recent.spread.told.clear()
+        for other in self._unshown(recent.spread):
+            self._push(other, recent.spread, messages.push_frame(hops, recent.envelope.raw))
+
     def send_sealed(self, envelope: Envelope) -> None:
         """Send a DIRECT or RECEIPT of our own: over the recipient's link if there is one, else flood it."""
         link = self._context.links.up.get(envelope.recipient)

@@ -146,6 +146,8 @@ class Gossip:
                 self.relay.flood.measure(hops, duplicate)
         if verdict.reason is not None:
             self._refuse(state, verdict)
+            if envelope.kind != BROADCAST:
+                self.relay.flood_again(envelope.id, min(hops + 1, 255), state)
         elif envelope.kind == BROADCAST:
             self._accepted(state, envelope, verdict.entries or [], min(hops + 1, 255), arrival)
         elif self._sealed(state, envelope, min(hops + 1, 255)):
