@@ -103,7 +103,10 @@ class Sequences:
         """When the oldest held envelope has waited long enough; it may be early, never late."""
 
     def load(self, kept: list[SequencesKept], dropped: list[SequencesDropped]) -> None:
-        """Take over what the store held. What is missing below the newest number counts as announced gaps."""
+        """Take over what the store held. What is missing below the newest number counts as announced gaps.
+
+        A store holds more than a core: floors alone are left out first, then what was touched longest ago.
+        """
         for record in kept:
             stream = (record.author, record.kind, record.recipient)
             author = self._streams.setdefault(stream, _Author())
@@ -118,6 +121,9 @@ class Sequences:
             author = self._streams.setdefault(stream, _Author())
             author.floor_epoch = max(author.floor_epoch, floor.floor_epoch)
             author.touched_ms = max(author.touched_ms, self._context.wall_ms)
+        worth = {stream: (bool(each.epochs), each.touched_ms) for stream, each in self._streams.items()}
+        for stream in sorted(worth, key=lambda each: worth[each])[:-MAX_AUTHORS]:
+            del self._streams[stream]
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -276,18 +282,9 @@ class Sequences:
         history: bool = False,
     ) -> None:
         self._context.count("delivered", 0 if history else len(entries))
+        author, epoch, wall = envelope.author, envelope.epoch, self._context.wall
         self._context.actions.append(
-            Deliver(
-                envelope.author,
-                envelope.epoch,
-                envelope.seq,
-                envelope.created_ms,
-                self._context.wall,
-                hops,
-                entries,
-                late,
-                history,
-            )
+            Deliver(author, epoch, envelope.seq, envelope.created_ms, wall, hops, entries, late, history)
         )
 
     def tick(self) -> None:

@@ -487,6 +487,17 @@ class LimitTests(Case):
         self.assertFalse(self.sequences.tracks(gone[0]))
         self.assertTrue(self.sequences.tracks((MAX_AUTHORS - 1).to_bytes(32, "big")))
 
+    def test_loaded_after_a_flood_of_authors(self) -> None:
+        """A store holds floors and rows of many times the authors: as many as ever are taken over, the newest rows."""
+        names = [number.to_bytes(32, "big") for number in range(MAX_AUTHORS + 100)]
+        rows = [SequencesKept(name, 1, b"", OWED, [(1, 1)], 1, place) for place, name in enumerate(names)]
+        floors = [SequencesDropped(bytes([1]) + name[1:], 1, b"", OWED) for name in names]
+        self.sequences.load(rows, floors)
+        self.assertEqual(len(self.sequences), MAX_AUTHORS)
+        self.assertEqual(
+            [self.sequences.tracks(name) for name in names], [False] * 100 + [True] * MAX_AUTHORS
+        )
+
     def test_a_flood_of_authors(self) -> None:
         """T32: authors made up by the thousand have us look at all of them now and then, not for each new one."""
         self.fill()
