@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from positron.core.context import Context
 from positron.core.events import PingPeer, Settle
 from positron.core.links import Link
 from positron.errors import UnknownPeer
+
+
+class _Asked(NamedTuple):
+    token: int
+    link: Link
+    at: float
 
 
 class Pings:
@@ -13,7 +21,8 @@ class Pings:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._asked: dict[int, tuple[int, int]] = {}
+        self._asked: dict[int, _Asked] = {}
+        """By nonce. `Link.pings` forgets a PING that is not answered when many follow it; who asked here is told."""
 
     def ask(self, event: PingPeer) -> None:
         """Send a PING."""
@@ -22,18 +31,17 @@ class Pings:
             error = UnknownPeer("there is no link to that node")
             self._context.actions.append(Settle(event.token, error=error))
             return
-        self._asked[self._context.ping(link)] = (event.token, link.number)
+        self._asked[self._context.ping(link)] = _Asked(event.token, link, self._context.now)
 
     def pong(self, link: Link, nonce: int) -> None:
-        """A PONG came; `link.pings` still has when its PING was sent."""
-        asked = self._asked.pop(nonce, None)
-        sent = link.pings.get(nonce)
-        if asked is not None and sent is not None:
-            self._context.actions.append(Settle(asked[0], self._context.now - sent))
+        """A PONG came."""
+        asked = self._asked.get(nonce)
+        if asked is not None and asked.link is link:
+            del self._asked[nonce]
+            self._context.actions.append(Settle(asked.token, self._context.now - asked.at))
 
     def link_down(self, link: Link, reason: str) -> None:
         """No PONG will come on this link."""
-        for nonce in [nonce for nonce, (_, number) in self._asked.items() if number == link.number]:
-            token, _ = self._asked.pop(nonce)
+        for nonce in [nonce for nonce, asked in self._asked.items() if asked.link is link]:
             error = UnknownPeer(f"the link ended: {reason}")
-            self._context.actions.append(Settle(token, error=error))
+            self._context.actions.append(Settle(self._asked.pop(nonce).token, error=error))
