@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PORT ?= 8888
 
-.PHONY: install run quickstart test trial pytest lint format coverage bench peers simulate drill options docs clean
+.PHONY: install run quickstart test trial pytest lint format coverage bench peers simulate drill fuzz options docs clean
 
 install: $(STAMP)
 
@@ -52,6 +52,10 @@ drill: install
 		POSITRON_TEST_NODES=20 POSITRON_TEST_CUT=120 \
 		$(BIN)/python -m pytest -rP --durations=10 tests/integration/test_network.py tests/integration/test_cuts.py \
 		tests/simulation/test_gossip.py
+
+# A node besieged by hostile peers, each time with other seeds, for POSITRON_FUZZ_MINUTES (60). Fails if anything did.
+fuzz: install
+	$(BIN)/python -m tests.fuzz
 
 bench: install
 	$(BIN)/positron bench micro
