@@ -18,18 +18,21 @@ from positron.errors import ConfigError
 from positron.store import folder
 
 
-def run(config: Config, reactor: Any) -> None:
-    """Every check, the cheapest explanation first. Raises ConfigError, IdentityError or StoreError."""
+def run(config: Config, reactor: Any, uid: int | None = None) -> None:
+    """Every check, the cheapest explanation first. Raises ConfigError, IdentityError or StoreError.
+
+    `uid` is the user that this process becomes before the node opens its files, if not who it is.
+    """
     if config.data_dir:
         writable(config.data_dir, "--data-dir")
-        _folder(config)
+        _folder(config, uid)
     for key in ("log_file", "control_socket"):
         path = getattr(config, key)
         if path:
             writable(os.path.dirname(path), "--" + key.replace("_", "-"))
     _log(config)
     _socket(config)
-    _identity(config)
+    _identity(config, uid)
     _schema(config)
     bindable(config, reactor)
 
@@ -45,12 +48,12 @@ def writable(path: str, flag: str) -> None:
         raise ConfigError(f"{existing} is not writable for this user; choose another folder with {flag}")
 
 
-def _folder(config: Config) -> None:
+def _folder(config: Config, uid: int | None) -> None:
     """Refuse a data folder that is another user's, open to others, or in use."""
     data_dir = config.data_dir
     if data_dir is None or not os.path.exists(data_dir):
         return
-    folder.judge(data_dir)
+    folder.judge(data_dir, uid)
     if folder.is_held(data_dir):
         raise ConfigError(
             f"another node runs in {data_dir}; give this one a folder of its own with --data-dir"
@@ -92,7 +95,7 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def _identity(config: Config) -> None:
+def _identity(config: Config, uid: int | None) -> None:
     """Refuse a key file that the node could not use. One that does not exist will be made."""
     path = config.identity_path
     unlocked_by = passphrase(config)
@@ -103,7 +106,7 @@ def _identity(config: Config) -> None:
         return
     from positron.store import keyfile
 
-    keyfile.load(path, unlocked_by)
+    keyfile.load(path, unlocked_by, uid)
 
 
 def passphrase(config: Config) -> bytes | None:

@@ -93,7 +93,9 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Settle the configuration, run the operator's checks, and tell twistd or twist what it has to know."""
         self.config = self.load()
-        checks.run(self.config, _reactor())
+        # twistd changes to this user once the ports are bound; twist cannot.
+        uid = None if self.parent is None else self.parent.get("uid")
+        checks.run(self.config, _reactor(), uid)
         _check_closed_network(self.config)
         logs.OUTPUT.set_level(self.config.log_level)
         if self.parent is not None and "nodaemon" in self.parent:

@@ -20,12 +20,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver
 from twisted.scripts._twistd_unix import ServerOptions
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from positron import checks, logs, tap
 from positron.config import OPTIONS, Config
 from positron.errors import ConfigError, StoreError
-from positron.store import migrations
+from positron.store import keyfile, migrations
 
 
 class DoorTestCase(SynchronousTestCase):
@@ -301,6 +301,23 @@ class ParentTests(DoorTestCase):
         options = ServerOptions()
         options.parseOptions(list(arguments))
         return options
+
+    def test_another_user(self) -> None:
+        """With --uid, folder and key have to be that user's, who is to use them."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        arguments = ("-n", "--uid", "65534", "positron", *self.here, "--data-dir", str(self.folder))
+        self.folder.chmod(0o700)
+        self.assertRaises(SystemExit, self.twistd, *arguments)
+        os.chown(self.folder, 65534, -1)
+        key = self.folder / "identity.key"
+        keyfile.create(str(key), b"k" * 32)
+        self.assertRaises(SystemExit, self.twistd, *arguments)
+        folder, owned = sys.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
+        self.assertIn("belongs to another user", folder)
+        self.assertIn("identity.key belongs to another user", owned)
+        os.chown(key, 65534, -1)
+        self.twistd(*arguments)
 
     def test_foreground(self) -> None:
         """In the foreground there is no pidfile, so two nodes can be started in one folder."""

@@ -170,15 +170,18 @@ def running(runtime: str) -> list[Running]:
     return [found[data_dir] for data_dir in sorted(found)]
 
 
-def judge(path: str) -> None:
-    """Raise `ConfigError` unless the folder at `path` is this user's own and nobody else may write to it."""
+def judge(path: str, uid: int | None = None) -> None:
+    """Raise `ConfigError` unless the folder at `path` is this user's own and nobody else may write to it.
+
+    `uid` is who this process is going to be, if not who it is.
+    """
     try:
         found = os.stat(path)
     except OSError as error:
         raise _unusable(path, error.strerror or "not to be seen") from error
     if not stat.S_ISDIR(found.st_mode):
         raise _unusable(path, "not a folder")
-    if found.st_uid != os.geteuid():
+    if found.st_uid != (os.geteuid() if uid is None else uid):
         raise _unusable(path, "it belongs to another user")
     if found.st_mode & 0o022:
         raise ConfigError(f"other users may write to {path}: chmod 700 {path}, or choose another --data-dir")

@@ -53,9 +53,12 @@ MOST = Cost(16, 1024 * KIB)
 """More than this a file cannot ask of us: the parameters are read before anything in it is believed."""
 
 
-def load(path: str, passphrase: bytes | None = None) -> Identity:
-    """The identity in the file at `path`. Raises `IdentityError`. Blocks for 0.4 s with a passphrase."""
-    raw = _read(path)
+def load(path: str, passphrase: bytes | None = None, uid: int | None = None) -> Identity:
+    """The identity in the file at `path`. Raises `IdentityError`. Blocks for 0.4 s with a passphrase.
+
+    `uid` is whom the file has to belong to, if not to us.
+    """
+    raw = _read(path, uid)
     kdf, node_id = _parse(path, raw)
     if kdf == PLAIN:
         if passphrase is not None:
@@ -194,7 +197,7 @@ def _damaged(path: str) -> IdentityError:
 # ------------------------------------------------------------------------------------------------------- the file
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, uid: int | None = None) -> bytes:
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -207,7 +210,7 @@ def _read(path: str) -> bytes:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
             raise IdentityError(f"{path} is not a file: name the key file with --identity-file")
-        if found.st_uid != os.geteuid():
+        if found.st_uid != (os.geteuid() if uid is None else uid):
             raise IdentityError(f"{path} belongs to another user: chown it to the user of the node")
         if found.st_mode & 0o077:
             raise IdentityError(f"{path} is open to other users: chmod 600 {path}")
