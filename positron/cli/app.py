@@ -27,6 +27,7 @@ COMMANDS = {
     "sub": "talking",
     "send": "talking",
     "events": "talking",
+    "top": "watching",
     "stats": "looking",
     "trust": "steering",
     "trace": "looking",

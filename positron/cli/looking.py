@@ -25,7 +25,7 @@ def status_(settings: Settings, wait: float | None) -> None:
     body = client(settings).get("/v1/status") if wait is None else _when_ready(settings, wait)
     output = Output(settings)
     if output.terminal:
-        output.object(_summary(body))
+        output.object(summary(body))
     else:
         output.object(body)
 
@@ -46,7 +46,7 @@ def _when_ready(settings: Settings, seconds: float) -> dict[str, Any]:
         time.sleep(POLL_SECONDS)
 
 
-def _summary(body: dict[str, Any]) -> dict[str, str]:
+def summary(body: dict[str, Any]) -> dict[str, str]:
     """Status for people, a line for each subject."""
     peers, messages, store = body["peers"], body["messages"], body["store"]
     skew = body["clock_skew_seconds"]

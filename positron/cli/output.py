@@ -88,7 +88,7 @@ class Output:
         self.json = settings.json
         self.quiet = settings.quiet
         self.terminal = not self.json and sys.stdout.isatty()
-        self._no_color = settings.no_color or bool(os.environ.get("NO_COLOR"))
+        self.no_color = settings.no_color or bool(os.environ.get("NO_COLOR"))
         self._headed = False
 
     def hint(self, text: str) -> None:
@@ -98,7 +98,7 @@ class Output:
 
     def styled(self, text: str, **style: bool) -> str:
         """`text` as a terminal with colours shows it."""
-        return text if self._no_color else click.style(text, **style)
+        return text if self.no_color else click.style(text, **style)
 
     def line(self, text: str) -> None:
         """A line on stdout, out at once."""
@@ -149,7 +149,7 @@ class Output:
         if self.terminal:
             shown = [column for column in columns if column.title]
             heads = [column.title or "" for column in shown]
-            self._rich(heads, [[_cell(column, row) for column in shown] for row in rows], header=True)
+            self._rich(heads, [[cell(column, row) for column in shown] for row in rows], header=True)
             return
         fields = [column.field for column in columns]
         if not rows:
@@ -167,7 +167,7 @@ class Output:
             table.add_column(title, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        Console(no_color=self._no_color, highlight=False, emoji=False).print(table)
+        Console(no_color=self.no_color, highlight=False, emoji=False).print(table)
 
 
 @contextmanager
@@ -194,7 +194,8 @@ def progress_bar(name: str = "") -> Iterator[Callable[[float], None]]:
         sys.stderr.flush()
 
 
-def _cell(column: Column, row: Mapping[str, Any]) -> str:
+def cell(column: Column, row: Mapping[str, Any]) -> str:
+    """A row's value in this column, as a terminal shows it."""
     value = row.get(column.field)
     return visible(column.show(value)) if column.show is not None and value is not None else plain(value)
 
