@@ -14,14 +14,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Thread
 from types import FrameType
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService
+from twisted.internet._resolver import GAIResolver  # there is no public name for it
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
 from positron import __version__, checks, logs
 from positron.config import OPTIONS, Config, Option, load
@@ -30,6 +34,9 @@ from positron.errors import ConfigError, PositronError
 
 STOP_TIMEOUT = 4.0
 """Seconds a node has to leave; past it the process ends regardless, so that a signal always ends it within 5 s."""
+
+NAME_THREADS = 10
+"""Names looked up at a time, as many as by a reactor itself."""
 
 log = Logger()
 
@@ -263,6 +270,18 @@ def _freeze(_: object) -> None:
     gc.freeze()
 
 
+def _look_names_up_apart(reactor: Any) -> None:
+    """Look names up in threads that nobody waits for at the end.
+
+    A lookup may hang for a minute, and before it ends the reactor joins its own threads, as Python does all that are no
+    daemons: a signal would not end the process within 5 s.
+    """
+    threads = ThreadPool(0, NAME_THREADS, "names")
+    threads.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment] # it is only called
+    reactor.callWhenRunning(threads.start)
+    reactor.installNameResolver(GAIResolver(reactor, lambda: threads))
+
+
 def _end(code: int) -> NoReturn:
     """End the process now, whatever threads or handlers remain, with what was logged written."""
     for stream in (sys.__stdout__, sys.__stderr__):
@@ -279,4 +298,5 @@ def makeService(options: Options) -> IService:
     # Twisted's delayed calls are by the wall clock: one that is set back by an hour would keep all of them, and what is
     # to be written to disk, waiting for an hour. The process is ours alone, so nobody else reads this clock as a date.
     reactor.seconds = time.monotonic
+    _look_names_up_apart(reactor)
     return Program(reactor, Node(reactor, options.config), options)
