@@ -12,10 +12,25 @@ from positron.core.events import Deliver
 from positron.core.gossip import accept
 from positron.core.gossip.accept import MAX_MUTED
 from positron.core.gossip.holdings import MAX_ENVELOPES, NEWS_MS
+from positron.core.gossip.state import LinkGossip
 from positron.core.limits import Rate
 from positron.core.messages import REJECTIONS
+from positron.core.notices import Refused
 from positron.core.records import EnvelopeKept, StateKept, StubKept
-from tests.core.gossip_parts import ALICE, BOB, CAROL, WALL, Node, chosen, identity, sealed, sent_on, taken
+from tests.core.gossip_parts import (
+    ALICE,
+    BOB,
+    CAROL,
+    ME,
+    WALL,
+    Node,
+    chosen,
+    entries_of,
+    identity,
+    sealed,
+    sent_on,
+    taken,
+)
 
 
 class Case(SynchronousTestCase):
@@ -369,6 +384,36 @@ class ToldTests(Case):
         self.assert_rejected("equivocation", other, self.authors[ALICE])
         told = sent_on(self.context, self.authors[ALICE], messages.Refused)
         self.assertEqual(told, [messages.Refused(other.id, "equivocation")])
+
+    def refused(self, envelope: Envelope, state: LinkGossip) -> list[Refused]:
+        """What the application hears when that link says that it refused this one."""
+        self.context.actions.clear()
+        self.node.gossip.refused(state, messages.Refused(envelope.id, "future"))
+        return taken(self.context, Refused)
+
+    def test_what_an_author_is_told(self) -> None:
+        """The application hears of a refusal of what is its own, and was given to that link."""
+        own, direct = (
+            self.seal(author=ME),
+            self.seal(author=ME, kind=DIRECT, recipient=BOB.node_id, body=b"x"),
+        )
+        self.node.gossip.sources.graft(self.link, messages.Graft(1))
+        self.node.gossip.originate(own, entries_of(own), 1)
+        self.node.gossip.relay.send_sealed(direct)
+        for envelope in (own, direct):
+            (told,) = self.refused(envelope, self.link)
+            self.assertEqual((told.reason, told.id), ("future", envelope.id.hex()))
+
+    def test_a_flood_of_refusals(self) -> None:
+        """T40: who says without end that it refused something, or what it was never given, fills no log with that."""
+        own, other = self.seal(author=ME), self.seal(1)
+        self.node.gossip.sources.graft(self.link, messages.Graft(1))
+        self.node.gossip.originate(own, entries_of(own), 1)
+        self.push(other, self.authors[ALICE])
+        self.assertEqual(self.refused(other, self.link), [], "it is not ours")
+        self.assertEqual(len(self.refused(own, self.link)), 1)
+        self.assertEqual(self.refused(own, self.link), [], "it has said so")
+        self.assertEqual(self.refused(self.seal(2, author=ME), self.link), [], "it was never given that")
 
     def test_duplicates_and_budgets_are_not_told(self) -> None:
         """They are nobody's business."""

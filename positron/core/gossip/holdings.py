@@ -135,6 +135,14 @@ class Holdings:
         entry = self.known.get(envelope_id)
         return entry is not None and entry.size == 0
 
+    def author_of(self, envelope_id: bytes) -> bytes | None:
+        """Who wrote an envelope that is in memory or in the index."""
+        recent = self.recent.get(envelope_id)
+        if recent is not None:
+            return recent.envelope.author
+        entry = self.known.get(envelope_id)
+        return entry.author if entry is not None else None
+
     def overlapping(self, envelope: Envelope) -> Envelope | None:
         """An accepted BROADCAST in memory that claims numbers of this one, other than itself."""
         return self._recents.overlapping(envelope)

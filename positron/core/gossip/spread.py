@@ -327,7 +327,11 @@ class Gossip:
                 self._context.actions.append(Send(state.link.number, frame))
 
     def refused(self, state: LinkGossip, message: messages.Refused) -> None:
-        """A neighbour refused an envelope of ours."""
+        """A neighbour refused an envelope of ours. It may say so once of each that it was given, and of no other: the
+        application is told, and the log, which else anybody could fill."""
+        given = state.offers.pop(message.id, None) is not None
+        if not given or self.holdings.author_of(message.id) != self._context.me.node_id:
+            return
         self._context.emit(
             Refused(
                 node_id=to_text(state.link.node_id),
