@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,9 @@ from attrs import frozen
 from positron.control.problems import bad_request
 
 _MISSING = object()
+
+MAX_DIGITS = 18
+"""Of a number in a query, leading zeros and all."""
 
 
 @frozen(kw_only=True)
@@ -52,10 +54,10 @@ class Call:
     def number(self, name: str, low: float, high: float, default: float | None = None) -> float:
         """A number from `low` to `high`; required if there is no `default`."""
         value = self.field(name) if default is None else self.body.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise bad_request(f"{name} must be a number")
-        if not low <= value <= high:
-            raise bad_request(f"{name} must be {low:g} to {high:g}, not {value:g}")
+        if not low <= value <= high:  # infinity is not, nor an integer that no float can hold
+            raise bad_request(f"{name} must be {low:g} to {high:g}, not {value!s:.40}")
         return float(value)
 
     def only(self, *names: str) -> None:
@@ -69,7 +71,7 @@ class Call:
     def count(self, name: str, default: int, high: int) -> int:
         """A whole number of the query, 0 to `high`."""
         text = self.query.get(name, [str(default)])[-1]
-        if not (text.isascii() and text.isdigit()) or int(text[:18]) > high:
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS) or int(text) > high:
             raise bad_request(f"{name} must be a whole number, 0 to {high}")
         return int(text)
 

@@ -52,7 +52,7 @@ class EventRing:
     def after(self, event_id: str) -> int:
         """The number that follows the event a client saw last; `next` if it names none, 1 if of an earlier process."""
         boot, _, number = event_id.partition("-")
-        if not (boot.isdigit() and number.isdigit()):
+        if not (event_id.isascii() and boot.isdigit() and number.isdigit()):
             return self.next
         if int(boot[:18]) != self._boot:
             return 1

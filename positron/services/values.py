@@ -14,6 +14,9 @@ from twisted.internet.defer import Deferred
 from positron.core.identity import from_text
 from positron.services.receipts import Receipts
 
+MAX_NUMBER = (1 << 63) - 1
+"""The highest epoch and sequence number, in envelopes and in the store."""
+
 
 # Not slots, for the sake of `message_of`.
 @frozen(kw_only=True, slots=False)
@@ -165,4 +168,7 @@ def parse_message_id(text: str) -> tuple[bytes, int, int]:
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts[1:]):
         raise ValueError("a message id is AUTHOR.EPOCH.SEQ")
-    return from_text(parts[0]), int(parts[1]), int(parts[2])
+    epoch, seq = int(parts[1]), int(parts[2])
+    if max(epoch, seq) > MAX_NUMBER:
+        raise ValueError(f"no message has a number above {MAX_NUMBER}")
+    return from_text(parts[0]), epoch, seq

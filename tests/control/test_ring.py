@@ -34,5 +34,5 @@ class RingTests(SynchronousTestCase):
         self.assertEqual(self.ring.after(self.ring.id_of(3)), 4)
         self.assertEqual(self.ring.after(self.ring.id_of(99)), 6)
         self.assertEqual(self.ring.after("17-3"), 1)
-        for unknown in ("", "x", "1-", "-1", "9" * 50):
+        for unknown in ("", "x", "1-", "-1", "9" * 50, "\u00b2-1", "1-\u0663"):
             self.assertEqual(self.ring.after(unknown), 6)

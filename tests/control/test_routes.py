@@ -70,6 +70,14 @@ class ReadingTests(ControlCase):
         self.assertEqual(found["events"][0]["cause"], "delivery")
 
     @inlineCallbacks
+    def test_numbers_that_are_none(self):
+        """T38: whatever stands in a query for a number is one within its bounds or 400, never a fault in the log."""
+        for number in ("-1", "1.5", "%C2%B2", "1e3", "100001", "0" * 20 + "100001", "0" * 5000, "9" * 5000):
+            for path in ("/v1/trust/abcd?limit=", "/v1/stream?topic=a&history="):
+                reply = yield self.ask("GET", path + number)
+                self.assertEqual((path, number, reply.status), (path, number, 400))
+
+    @inlineCallbacks
     def test_message(self):
         """What is known of a message; an unknown one is 404."""
         reply = yield self.ask("GET", f"/v1/messages/{ALICE}.7.1")
@@ -323,6 +331,8 @@ class ChangingTests(ControlCase):
             ("/v1/peers/abcd/ban", {"seconds": -1}),
             ("/v1/peers/abcd/ban", {"seconds": "60"}),
             ("/v1/peers/abcd/ban", {"seconds": True}),
+            ("/v1/peers/abcd/ban", {"seconds": 10**400}),
+            ("/v1/peers/abcd/ban", {"seconds": -(10**400)}),
             ("/v1/peers/abcd/ban", {}),
             ("/v1/trust/abcd", {"score": 1.5}),
             ("/v1/peers", {"address": "nowhere"}),
