@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import sys
 import tracemalloc
 
 import msgpack
@@ -104,8 +105,27 @@ class DecodeTests(SynchronousTestCase):
             tracemalloc.stop()
 
     def test_many_long_arrays_that_are_honest(self):
-        """The slower decoder gives the same values."""
+        """What holds all that it announces is decoded as ever."""
         value = [["x"] * 20 for _ in range(200)]
         payload = msgpack.packb(value)
         self.assertGreater(payload.count(b"\xdc"), 64)
         self.assertEqual(decode(payload), value)
+
+    def test_what_looks_like_many_arrays(self):
+        """T4: bytes that look like headers of arrays do not have each element decoded by a call of Python."""
+        value = [*range(100)] * 500 + [b"\xdc" * 100]
+        payload = msgpack.packb(value)
+        calls = 0
+
+        def count(_frame, event, _argument):
+            nonlocal calls
+            calls += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            found = decode(payload)
+        finally:
+            sys.setprofile(before)
+        self.assertEqual(found, value)
+        self.assertLess(calls, 100)
