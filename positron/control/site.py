@@ -83,6 +83,8 @@ class Request(server.Request):
 class Channel(HTTPChannel):
     """One connection. Refused at once if it is one too many or from another user."""
 
+    _is_full = False
+
     def connectionMade(self) -> None:
         """Admit it or cut it."""
         super().connectionMade()
@@ -90,6 +92,24 @@ class Channel(HTTPChannel):
         if len(site.channels) >= MAX_CHANNELS or not self._is_ours(site):
             self.cut()
         site.channels.add(self)
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether another request may follow. Who sends hundreds at once and reads no reply has two answered: all that
+        the others would be answered would wait in memory."""
+        if self._is_full:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        return super().checkPersistence(request, version)
+
+    def pauseProducing(self) -> None:
+        """The other end does not read what it was sent."""
+        self._is_full = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It has read."""
+        self._is_full = False
+        super().resumeProducing()
 
     def cut(self) -> None:
         """End the connection now, whatever is still unsent."""

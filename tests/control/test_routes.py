@@ -385,6 +385,47 @@ class SocketTests(ControlCase):
         yield None
 
     @inlineCallbacks
+    def test_requests_whose_replies_nobody_reads(self):
+        """T30: hundreds of requests in one go are answered as long as the replies are read, and cost no more than two
+        replies in memory if they are not."""
+        self.node.links = [peer(f"{number:052}") for number in range(500)]
+        request = b"GET /v1/peers HTTP/1.1\r\nHost: x\r\n\r\n"
+        size = len((yield self.ask("GET", "/v1/peers")).body) + 1000
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(10)
+        client.connect(self.path)
+        yield deferToThread(client.sendall, 200 * request)
+        (unix,) = self.control._sites
+        while not unix.channels:
+            yield self.ask("GET", "/healthz")
+        (channel,) = unix.channels
+        while not channel.transport.dataBuffer:
+            yield self.ask("GET", "/healthz")
+        waiting = len(channel.transport.dataBuffer) + sum(map(len, channel.transport._tempDataBuffer))
+        self.assertTrue(waiting < 2 * size, waiting)
+        read = b""
+        while piece := (yield deferToThread(client.recv, 1 << 20)):
+            read += piece
+        self.assertEqual(read.count(b"HTTP/1.1 200 OK"), 2)
+        self.assertEqual(read.lower().count(b"connection: close"), 1)
+
+    @inlineCallbacks
+    def test_requests_whose_replies_are_read(self):
+        """Several small requests in one go are all answered, in order."""
+
+        def ask():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(10)
+                client.connect(self.path)
+                client.sendall(20 * b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                read = b""
+                while read.count(b"ok\n") < 20:
+                    read += client.recv(65536)
+
+        yield deferToThread(ask)
+
+    @inlineCallbacks
     def test_too_many_connections(self):
         """One connection too many is refused, and there is room again when others end."""
         self.patch(site, "MAX_CHANNELS", 2)
