@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import resource, server
@@ -89,6 +89,9 @@ class Channel(HTTPChannel):
         """Admit it or cut it."""
         super().connectionMade()
         site: Site = self.factory
+        transport: Any = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpKeepAlive(True)  # a stream has no other end where its client's host is gone
         if len(site.channels) >= MAX_CHANNELS or not self._is_ours(site):
             self.cut()
         site.channels.add(self)

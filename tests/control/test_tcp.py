@@ -32,6 +32,18 @@ class TcpTests(ControlCase):
             self.assertEqual((path, reply.status), (path, 200))
 
     @inlineCallbacks
+    def test_hosts_that_are_gone(self):
+        """T7: streams of hosts that vanished without a word hold no connection for ever: the kernel asks for them."""
+        host, _, port = self.control.http_address.rpartition(":")
+        client = socket.create_connection((host, int(port)), 10)
+        self.addCleanup(client.close)
+        over_tcp = self.control._sites[-1]
+        while not over_tcp.channels:
+            yield self.ask("GET", "/healthz")
+        (channel,) = over_tcp.channels
+        self.assertTrue(channel.transport.getTcpKeepAlive())
+
+    @inlineCallbacks
     def test_changing_needs_the_token(self):
         """Every POST needs the token; it is in a file that only the owner may read."""
         self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.folder, "http.token")).st_mode), 0o600)
