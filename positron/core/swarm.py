@@ -286,7 +286,7 @@ class Swarm:
         if link.state != UP or state is None:
             self._greeting(link, message)
         else:
-            self._budgets.control(state, len(frame))
+            self._budgets.control(state, frame)
             self._message(link, state, message)
         return True
 

@@ -73,6 +73,20 @@ class ControlTests(Case):
             self.assertTrue(taken < 1.02 * most, (profile, taken))
             self.assertEqual(self.ended, [])
 
+    def test_a_flood_of_ids(self) -> None:
+        """T19: nor may the longest WANT and MISS have millions of ids looked up a second."""
+        for kind in (messages.Want, messages.Miss):
+            self.begin()
+            self.greet()
+            frame = messages.encode(kind(bytes(16 * messages.MAX_IDS)))
+            taken = 0
+            for _ in range(200):
+                if not self.paused:
+                    self.say([frame] * 5)
+                    taken += 5 * messages.MAX_IDS
+                self.wait(0.001)
+            self.assertTrue(taken < 64 * CONTROL_MESSAGES * (0.2 + 2) * 1.02, (kind, taken))
+
     def test_who_asks_for_history(self) -> None:
         """Thousands of WANT and PING a second, as of one that fetches all that is held, are never held back."""
         self.begin()

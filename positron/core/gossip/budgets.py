@@ -9,6 +9,13 @@ from positron.core.events import Pause, Resume
 from positron.core.gossip.state import LinkGossip
 from positron.core.limits import CONTROL_MESSAGES
 from positron.core.links import Link
+from positron.core.messages import ID_SIZE, Miss, Want
+
+LISTS = (Want.TAG, Miss.TAG)
+"""Each of their ids is looked up."""
+
+IDS_SIZE = 64 * ID_SIZE
+"""So many bytes of them are the work of a message."""
 
 
 class Budgets:
@@ -25,14 +32,16 @@ class Budgets:
         self.deadline = float("inf")
         """When the next link may be read again; it may be early, never late."""
 
-    def control(self, state: LinkGossip, size: int) -> None:
+    def control(self, state: LinkGossip, frame: bytes) -> None:
         """The link brought a message that no other budget counts: it costs no less than its work is worth in bytes.
 
-        `charge` counts its `size`, so this does the rest.
+        `charge` counts its size, so this does the rest.
         """
         least = state.bytes_in.rate / CONTROL_MESSAGES
-        if size < least:
-            state.bytes_in.debit(least - size, self._context.now)
+        if frame[0] in LISTS:
+            least *= 1 + len(frame) // IDS_SIZE
+        if len(frame) < least:
+            state.bytes_in.debit(least - len(frame), self._context.now)
 
     def charge(self, state: LinkGossip, size: int) -> None:
         """The link brought `size` bytes; pause it if it is over any of its budgets."""
