@@ -199,8 +199,8 @@ class Node(Life):
         """What is thought of a node (`TrustView`), or of every node known (a list of them)."""
         swarm = self._running_swarm()
         if node_id is not None:
-            return views.trust_view(swarm, self._resolve(node_id))
-        return [views.trust_view(swarm, each) for each in swarm.known_ids]
+            return views.trust_views(swarm, [self._resolve(node_id)])[0]
+        return views.trust_views(swarm, swarm.known_ids)
 
     def trust_history(self, node_id: str | bytes, limit: int = 100) -> Deferred[list[dict[str, Any]]]:
         """The last `limit` changes of a node's first-hand score, oldest first: time cause count delta before after."""

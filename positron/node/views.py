@@ -5,7 +5,7 @@ Rule: the names here are promised to the command line and to applications (docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from positron import __version__
@@ -44,10 +44,14 @@ def peer(snapshot: PeerSnapshot, traffic: tuple[int, int]) -> Peer:
     )
 
 
-def trust_view(swarm: Swarm, node_id: bytes) -> TrustView:
-    """What is thought of one node, with its parts."""
+def trust_views(swarm: Swarm, node_ids: Iterable[bytes]) -> list[TrustView]:
+    """What is thought of these nodes, with its parts."""
+    round_trips = {each.node_id: each.rtt for each in swarm.peers()}
+    return [_trust_view(swarm, each, round_trips.get(each)) for each in node_ids]
+
+
+def _trust_view(swarm: Swarm, node_id: bytes, round_trip: float | None) -> TrustView:
     explanation = swarm.explain(node_id)
-    round_trips = [each.rtt for each in swarm.peers() if each.node_id == node_id]
     return TrustView(
         node_id=to_text(node_id),
         trust=explanation.trust,
@@ -56,7 +60,7 @@ def trust_view(swarm: Swarm, node_id: bytes) -> TrustView:
         uptime=explanation.uptime_seconds,
         valid=explanation.valid,
         invalid=explanation.invalid,
-        responsiveness=next(iter(round_trips), None),
+        responsiveness=round_trip,
         bans=explanation.bans,
         banned_until=explanation.banned_until,
     )
