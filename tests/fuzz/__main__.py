@@ -13,7 +13,7 @@ import time
 from tests.fuzz.siege import Siege, play, shortest
 
 STEPS = 400
-LONG = 0.25
+LONG = 0.5
 """Seconds of CPU for one event that are worth a look."""
 
 

@@ -144,6 +144,7 @@ class Checked(WorldNode):
     def look(self) -> None:
         """Hold every table against its bound, and every link against what it was given."""
         assert self.swarm is not None
+        self.asked_by_operator()
         faults = excess(self.swarm)
         for number, account in self.accounts.items():
             faults += [f"link {number}: {each}" for each in account.excess(self.world.now)]
@@ -151,6 +152,19 @@ class Checked(WorldNode):
             faults.append(f"never to be settled: {self.asked ^ pending(self.swarm)}")
         if faults:
             raise Breach("; ".join(faults))
+
+    def asked_by_operator(self) -> None:
+        """What an operator looks at is there to be looked at, whatever peers said."""
+        swarm = self.swarm
+        assert swarm is not None
+        stats = swarm.stats()
+        for peer in swarm.peers():
+            swarm.explain(peer.node_id)
+            swarm.tried(peer.address)
+        if stats.up + stats.suspect != len(swarm.peers()) or not set(swarm.strangers()).isdisjoint(
+            swarm.peers()
+        ):
+            raise Breach("the views of the operator disagree")
 
     def _addressed(self, number: int, what: str) -> None:
         if number not in self.open:

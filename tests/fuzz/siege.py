@@ -90,12 +90,20 @@ class Siege:
 
     def parameters(self, rng: Random) -> dict[str, Any]:
         """Those of the besieged."""
-        return {
+        values: dict[str, Any] = {
             "profile": rng.choice(("lan", "lan", "wan")),
             "max_peers": 12,
             "retention": rng.choice((86_400.0, 3600.0, 60.0)),
-            "quota": rng.choice((100 * 2**20, 10 * 2**20)) if not self.wild else rng.choice((2**20, 2**23)),
+            "quota": rng.choice((100 * 2**20, 10 * 2**20)),
         }
+        if self.wild:
+            values["max_peers"] = rng.choice((2, 3, 4, 12))
+            values["quota"] = rng.choice((2**20, 2**23))
+            if rng.random() < 0.5:
+                values["advertise"] = ()
+            if rng.random() < 0.2:
+                values["members"] = frozenset(identity(number).node_id for number in range(1, 6))
+        return values
 
     def verify(self, node_id: bytes, message: bytes, signature: bytes) -> bool:
         """Judge both kinds of signatures."""
@@ -187,7 +195,8 @@ class Siege:
     def wild_thing(self) -> None:
         """What no honest neighbour can be asked to make up for."""
         rng, victim = self.rng, self.victim
-        match rng.randrange(6):
+        link = rng.choice([*victim.channels, 0])
+        match rng.randrange(9):
             case 0:
                 leap = rng.choice((-YEAR, -40.0, 40.0, 3600.0, -3600.0, YEAR, -50 * YEAR, 50 * YEAR, 0.0))
                 victim.step(events.WallClock(EPOCH_WALL + leap))
@@ -199,11 +208,15 @@ class Siege:
             case 3:
                 victim.step(events.BanPeer(self.neighbour.node_id, 30.0))
             case 4:
-                number = rng.choice([*victim.channels, 0])
-                found = {rng.randbytes(16): b"" for _ in range(3)}
-                victim.step(events.Fetched(number, found))
+                victim.step(events.Fetched(link, {rng.randbytes(16): b"" for _ in range(3)}))
             case 5:
                 victim.step(events.WallClock(EPOCH_WALL))
+            case 6:
+                victim.step(events.Congested(link, 300_000))
+            case 7:
+                victim.step(events.Drained(link, 0))
+            case 8:
+                victim.publish("t", *[bytes(rng.choice((1, 400)))] * rng.choice((500, 5000)))
 
     # --------------------------------------------------------------------------------------------- the verdict
 
@@ -212,6 +225,9 @@ class Siege:
         self.world.run(REST_SECONDS)
         self.victim.look()
         self.neighbour.look()
+        if self.wild:
+            self.victim.step(events.Leave())
+            self.world.run(5)
         for node, author in ((self.victim, self.neighbour), (self.neighbour, self.victim)):
             self.judge(node, author)
 
@@ -220,7 +236,7 @@ class Siege:
         heard, last = [], 0
         for delivery in node.delivered:
             if delivery.author == author.node_id and not delivery.direct:
-                heard += [payload for _, payload in delivery.entries]
+                heard += [payload for _, payload in delivery.entries if b"of" in payload]
                 if not delivery.late and not delivery.history and not self.wild:
                     if delivery.seq <= last:
                         raise Breach(f"node {node.number} heard {delivery.seq} after {last}")

@@ -24,6 +24,9 @@ Row = tuple[str, float, float]
 MAX_COUNTERS = 64
 """There is one for each thing that is counted, and a peer invents no things."""
 
+LARGEST_PUBLISH = 5_000
+"""Messages that the application of a siege hands over at once, and that are taken together."""
+
 
 def excess(swarm: Swarm) -> list[str]:
     """What is larger than it may be."""
@@ -73,7 +76,7 @@ def _gossip(swarm: Swarm) -> Iterator[Row]:
     yield "turns at the store", len(server._queue), links + len(server._fetching)
     yield "muted", len(gossip.acceptance.muted), MAX_MUTED
     yield "evidence", len(gossip._evidence), links
-    yield "outbox", len(swarm._publisher._outbox), publish.MAX_OUTBOX + 256
+    yield "outbox", len(swarm._publisher._outbox), publish.MAX_OUTBOX + LARGEST_PUBLISH
 
 
 def _holdings(swarm: Swarm) -> Iterator[Row]:
@@ -164,7 +167,8 @@ def _overlay(swarm: Swarm) -> Iterator[Row]:
         overlay._slots._attempts,
         overlay._draining,
     ):
-        yield "of links that are gone", len(set(owned) - set(links.all)), 0
+        gone = set() if overlay._leaving else set(owned) - set(links.all)  # who leaves forgets all by that
+        yield "of links that are gone", len(gone), 0
     yield "lost peers", len(overlay._slots.lost), MAX_LOST
     for watched in (overlay._admission._violators, overlay._admission._refused_until):
         yield "addresses watched", len(watched), MAX_ADDRESSES_WATCHED
