@@ -26,7 +26,7 @@ class Reserve:
             return
         try:
             with open(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(bytes(SIZE))
+                file.write(os.urandom(SIZE))  # zeros take no room where a file system compresses
         except OSError:
             self.give_up()  # half a reserve is none
 
