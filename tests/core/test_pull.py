@@ -35,6 +35,7 @@ from positron.core.gossip.state import (
     LinkGossip,
 )
 from positron.core.limits import Rate
+from positron.core.notices import Refused
 from tests.core.gossip_parts import ME, Cheap, Node, chosen, identity, sealed, sent_on
 
 FIRST_WAIT = FIRST_MEAN + 2 * FIRST_DEV
@@ -667,6 +668,17 @@ class ServeTests(ServeCase):
             self.want(self.links[1], envelope.id)
         self.assertEqual(self.pushed(self.links[1]), [envelope.raw] * 2)
         self.assertEqual(self.missed(self.links[1]), [envelope.id])
+
+    def test_twice_to_one_that_refuses_it(self) -> None:
+        """Nor is it served again to a link that says that it refused it and is shown it anew in each exchange; and the
+        application hears of that once."""
+        (envelope,) = self.hold(1)
+        for _ in range(4):
+            self.want(self.links[1], envelope.id)
+            self.gossip.refused(self.links[1], messages.Refused(envelope.id, "future"))
+            self.gossip.offered(self.links[1].link, [envelope.id])
+        self.assertEqual(self.pushed(self.links[1]), [envelope.raw] * 2)
+        self.assertEqual(len(chosen(self.context.actions, Refused)), 1)
 
     def test_only_what_was_offered(self) -> None:
         """A link that guesses or heard of an id elsewhere gets MISS: for ids that we hold and for others."""

@@ -329,8 +329,7 @@ class Gossip:
     def refused(self, state: LinkGossip, message: messages.Refused) -> None:
         """A neighbour refused an envelope of ours. It may say so once of each that it was given, and of no other: the
         application is told, and the log, which else anybody could fill."""
-        given = state.offers.pop(message.id, None) is not None
-        if not given or self.holdings.author_of(message.id) != self._context.me.node_id:
+        if not state.refused(message.id) or self.holdings.author_of(message.id) != self._context.me.node_id:
             return
         self._context.emit(
             Refused(

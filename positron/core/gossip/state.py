@@ -27,6 +27,8 @@ MAX_OFFERS = 65_536
 """Ids that a link may ask for: as many as can be held. They are 2.6 MiB, of each link; beyond, the older half goes."""
 
 SERVED_TWICE = 2
+REFUSED = 1 << 8
+"""Added to how often an id was served when the link says that it refused the envelope."""
 
 
 @define(eq=False)
@@ -88,9 +90,17 @@ class LinkGossip:
     def may_serve(self, envelope_id: bytes) -> bool:
         """Whether a WANT of this id is to be served: offered before, and not twice already. Counts it."""
         served = self.offers.get(envelope_id)
-        if served is None or served >= SERVED_TWICE:
+        if served is None or served % REFUSED >= SERVED_TWICE:
             return False
         self.offers[envelope_id] = served + 1
+        return True
+
+    def refused(self, envelope_id: bytes) -> bool:
+        """The link says that it refused what it was given. False if it was not, or if it said so before."""
+        served = self.offers.get(envelope_id)
+        if served is None or served >= REFUSED:
+            return False
+        self.offers[envelope_id] = served + REFUSED
         return True
 
     def miss(self, envelope_id: bytes, now: float) -> None:
