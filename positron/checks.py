@@ -125,6 +125,17 @@ def passphrase(config: Config) -> bytes | None:
     return line
 
 
+def private(config: Config) -> None:
+    """Raise for a file of secrets that other users may read or write.
+
+    For advice, not a refusal: others than `positron` make these files, and some are for a group to read.
+    """
+    for key in ("secret_file", "passphrase_file"):
+        path = getattr(config, key)
+        if path is not None and os.stat(path).st_mode & 0o077:
+            raise ConfigError(f"{key}: {path} is open to other users: chmod 600 {path}")
+
+
 def _schema(config: Config) -> None:
     """Refuse a database that a newer positron, or another program, wrote, or that is of another network."""
     if config.database_path is not None:

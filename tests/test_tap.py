@@ -221,17 +221,9 @@ class CheckTests(DoorTestCase):
         """Secrets and members that the node could not use are refused by their key."""
         file = self.folder / "file"
         file.write_text("not base32, no id\n")
-        file.chmod(0o600)
         for key in ("secret_file", "members_file"):
             sys.stderr = io.StringIO()
             self.assertIn(key, self.refused(OPTIONS[key].flag, str(file)))
-
-    def test_secrets_with_a_wide_mode(self) -> None:
-        """Secrets that others may read are refused in one line, before anything starts."""
-        file = self.folder / "secrets"
-        file.write_text("mfrggzdfmztwq2lknnwg23tpob\n")
-        file.chmod(0o644)
-        self.assertIn(f"chmod 600 {file}", self.refused("--secret-file", str(file)))
 
     def test_key_with_a_wide_mode(self) -> None:
         """A key file that others may read is refused in one line."""

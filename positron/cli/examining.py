@@ -45,6 +45,8 @@ def _examine(settings: Settings, config_file: str | None, values: dict[str, Any]
     yield _finding("config", "ok", f"network {config.network}, data folder {config.data_dir}")
     yield _tried("folder", lambda: _folder(config))
     yield _tried("key", lambda: _key(config))
+    if config.secret_file is not None or config.passphrase_file is not None:
+        yield _tried("secrets", lambda: _secrets(config))
     try:
         node = client(settings)
         status = node.get("/v1/status")
@@ -94,6 +96,16 @@ def _key(config: Config) -> str:
     if path is None or not os.path.lexists(path):
         return "a new one will be made"
     return to_text(node_id_of(path))
+
+
+def _secrets(config: Config) -> str:
+    from positron.checks import passphrase, private
+    from positron.node.parameters import read_secrets
+
+    read_secrets(config.secret_file)
+    passphrase(config)
+    private(config)
+    return "for the owner alone"
 
 
 def _socket(path: str) -> str:

@@ -7,7 +7,6 @@ what it should is the operator's: one sentence.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable
 
 from attrs import evolve
@@ -88,7 +87,7 @@ def read_secrets(path: str | None) -> tuple[bytes, ...]:
     """The secrets in a file, newest first: one base32 text a line, one or two of them; none without a file."""
     if path is None:
         return ()
-    secrets = tuple(_secret(line, path) for line in _lines(path, "secret_file", private=True))
+    secrets = tuple(_secret(line, path) for line in _lines(path, "secret_file"))
     if not 1 <= len(secrets) <= MAX_SECRETS:
         raise ConfigError(f"secret_file: {path} has {len(secrets)} secrets; one or two lines are expected")
     return secrets
@@ -118,12 +117,10 @@ def _secret(line: str, path: str) -> bytes:
     return secret
 
 
-def _lines(path: str, key: str, private: bool = False) -> list[str]:
-    """The lines of a text file without blanks and `#` comments; a private one is open to its owner alone."""
+def _lines(path: str, key: str) -> list[str]:
+    """The lines of a text file without blanks and `#` comments."""
     try:
         with open(path, encoding="utf-8") as file:
-            if private and os.fstat(file.fileno()).st_mode & 0o077:
-                raise ConfigError(f"{key}: {path} is open to other users: chmod 600 {path}")
             bare = [line.partition("#")[0].strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"

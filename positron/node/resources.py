@@ -12,10 +12,11 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from positron.checks import passphrase
+from positron.checks import passphrase, private
 from positron.config import Config, make_runtime_dir
 from positron.core.identity import SEED_SIZE, Identity
 from positron.core.records import Loaded
+from positron.errors import ConfigError
 from positron.node.clocks import Clocks
 from positron.store import Store
 from positron.store.folder import DataFolder
@@ -46,6 +47,7 @@ class Resources:
             self._folder = DataFolder(config.data_dir)
             self._folder.lock()
             self.control_path = self._folder.place_socket(config.control_socket or "", self._runtime())
+        self._warn_of_open_secrets()
         if self.identity is None:
             self.identity = Identity(self._seed())
         if self.store is None:
@@ -80,6 +82,12 @@ class Resources:
         except OSError as error:
             self._log.warn("Clients must be given --data-dir: {error}", error=str(error))
             return ""
+
+    def _warn_of_open_secrets(self) -> None:
+        try:
+            private(self._config)
+        except (ConfigError, OSError) as error:
+            self._log.warn("{error}", error=str(error))
 
     def _seed(self) -> bytes:
         path = self._config.identity_path

@@ -236,6 +236,23 @@ class DoctorTests(FileCase):
         self.assertIn(f"port {port} on 127.0.0.1 is taken", result.out)
         self.assertEqual(self.here("doctor", "--port", "x").code, 1)
 
+    def test_secrets(self):
+        """Secrets that cannot be used, or that others may read, are told; members are no secret."""
+        path = os.path.abspath(self.mktemp())
+        for content, mode, expected in (
+            ("no base32", 0o600, "wrong"),
+            ("mfrggzdfmztwq2lknnwg23tpob", 0o640, "wrong"),
+            ("mfrggzdfmztwq2lknnwg23tpob", 0o602, "wrong"),
+            ("mfrggzdfmztwq2lknnwg23tpob", 0o600, "ok"),
+        ):
+            with open(path, "w") as file:
+                file.write(content + "\n")
+            os.chmod(path, mode)
+            result = self.here("doctor", "--port", "0", "--secret-file", path, "--json")
+            found = {check["check"]: check for check in result.json()["checks"]}
+            self.assertEqual((mode, found["secrets"]["result"]), (mode, expected))
+            self.assertEqual("chmod 600" in found["secrets"]["detail"], mode not in (0o600,))
+
 
 class OtherTests(FileCase):
     def test_version(self):

@@ -1,5 +1,6 @@
 """Whole nodes over memory and virtual time: what an application is promised."""
 
+import os
 import sys
 
 from attrs import asdict
@@ -7,6 +8,7 @@ from attrs.exceptions import FrozenInstanceError
 from twisted.internet.defer import CancelledError, Deferred, fail, race
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from positron.core import events
@@ -53,6 +55,26 @@ class NetworkTestCase(SynchronousTestCase):
         heard = []
         node.subscribe(topic, heard.append, **options)
         return heard
+
+
+class ClosedTests(NetworkTestCase):
+    def test_secrets_that_others_may_read(self):
+        """T39: they close the network all the same, and the log says what to do about them, once a start."""
+        path = os.path.abspath(self.mktemp())
+        with open(path, "w") as file:
+            file.write("mfrggzdfmztwq2lknnwg23tpob\n")
+        logged = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        for mode, warnings in ((0o600, 0), (0o640, 2)):
+            os.chmod(path, mode)
+            del logged[:]
+            nodes = self.start("a", "b", secret_file=path)
+            said = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.warn]
+            sentence = f"secret_file: {path} is open to other users: chmod 600 {path}"
+            self.assertEqual(said, [sentence] * warnings)
+            for node in nodes:
+                self.network.wait(node.stopService())
 
 
 class TalkingTests(NetworkTestCase):
