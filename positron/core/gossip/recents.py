@@ -14,6 +14,9 @@ RECENT_BYTES = 12 * 1024 * 1024
 RECENT_OVERHEAD = 1000
 """What one of them takes beside its bytes: objects, two sets, its place (measured). Of a short one that is most."""
 
+_AUTHOR_TO_EPOCH, _AUTHOR_TO_SEQ = slice(2, 42), slice(2, 50)
+"""Where a header says whose an envelope is: author 32, epoch u64, seq u64, behind version and kind."""
+
 
 @define(eq=False)
 class Spread:
@@ -47,15 +50,16 @@ class Recents:
         self._context = context
         self.by_id: dict[bytes, Recent] = {}
         self._bytes = 0
-        self._claims: dict[tuple[bytes, int, int], Envelope] = {}
-        """The BROADCASTs by author, epoch and first number."""
+        self._claims: dict[bytes, bytes] = {}
+        """The ids of the BROADCASTs by author, epoch and first number, as they stand in the header. Of bytes alone, so
+        that no garbage collection looks at it: with one more object for each envelope a full one comes sooner."""
 
     def add(self, envelope: Envelope, hops: int) -> Recent:
         """One more."""
         recent = Recent(envelope, hops, Spread(envelope.id, self._context.now))
         self.by_id[envelope.id] = recent
         if envelope.kind == BROADCAST:
-            self._claims[envelope.author, envelope.epoch, envelope.seq] = envelope
+            self._claims[envelope.raw[_AUTHOR_TO_SEQ]] = envelope.id
         self._bytes += len(envelope.raw) + RECENT_OVERHEAD
         if self._bytes > RECENT_BYTES:
             self.trim()
@@ -66,10 +70,13 @@ class Recents:
 
         Whoever signs its numbers again and again has us ask that for each, so it must not take a look at all of them.
         """
-        for seq in range(envelope.last_seq, envelope.seq - MAX_BUNDLE, -1):
-            other = self._claims.get((envelope.author, envelope.epoch, seq))
-            if other is not None and other.last_seq >= envelope.seq and other.id != envelope.id:
-                return other
+        run = envelope.raw[_AUTHOR_TO_EPOCH]
+        for seq in range(envelope.last_seq, max(0, envelope.seq - MAX_BUNDLE), -1):
+            found = self._claims.get(run + seq.to_bytes(8, "big"))
+            if found is not None and found != envelope.id:
+                other = self.by_id[found].envelope
+                if other.last_seq >= envelope.seq:
+                    return other
         return None
 
     def trim(self) -> None:
@@ -88,4 +95,4 @@ class Recents:
             envelope = recent.envelope
             self._bytes -= len(envelope.raw) + RECENT_OVERHEAD
             if envelope.kind == BROADCAST:
-                self._claims.pop((envelope.author, envelope.epoch, envelope.seq), None)
+                self._claims.pop(envelope.raw[_AUTHOR_TO_SEQ], None)
