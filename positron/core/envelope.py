@@ -42,6 +42,9 @@ ID_TAG = b"positron/id/1\0"
 
 _HEADER = struct.Struct(">BB32sQQHQQB")
 _AUTHOR = slice(2, 34)
+AUTHOR_TO_EPOCH, AUTHOR_TO_SEQ = slice(2, 42), slice(2, 50)
+"""Where the header says whose the envelope is, and of which run; and its first number (u64), too."""
+
 HEADER_SIZE = _HEADER.size
 RECIPIENT_SIZE = 32
 MIN_ENVELOPE = HEADER_SIZE + SIGNATURE_SIZE

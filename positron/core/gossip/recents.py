@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define, field
 
 from positron.core.context import Context
-from positron.core.envelope import BROADCAST, MAX_BUNDLE, Envelope
+from positron.core.envelope import AUTHOR_TO_EPOCH, AUTHOR_TO_SEQ, BROADCAST, MAX_BUNDLE, Envelope
 
 RECENT_SECONDS = 10.0
 RECENT_BYTES = 12 * 1024 * 1024
@@ -13,9 +13,6 @@ RECENT_BYTES = 12 * 1024 * 1024
 
 RECENT_OVERHEAD = 1000
 """What one of them takes beside its bytes: objects, two sets, its place (measured). Of a short one that is most."""
-
-_AUTHOR_TO_EPOCH, _AUTHOR_TO_SEQ = slice(2, 42), slice(2, 50)
-"""Where a header says whose an envelope is: author 32, epoch u64, seq u64, behind version and kind."""
 
 
 @define(eq=False)
@@ -59,7 +56,7 @@ class Recents:
         recent = Recent(envelope, hops, Spread(envelope.id, self._context.now))
         self.by_id[envelope.id] = recent
         if envelope.kind == BROADCAST:
-            self._claims[envelope.raw[_AUTHOR_TO_SEQ]] = envelope.id
+            self._claims[envelope.raw[AUTHOR_TO_SEQ]] = envelope.id
         self._bytes += len(envelope.raw) + RECENT_OVERHEAD
         if self._bytes > RECENT_BYTES:
             self.trim()
@@ -70,7 +67,7 @@ class Recents:
 
         Whoever signs its numbers again and again has us ask that for each, so it must not take a look at all of them.
         """
-        run = envelope.raw[_AUTHOR_TO_EPOCH]
+        run = envelope.raw[AUTHOR_TO_EPOCH]
         for seq in range(envelope.last_seq, max(0, envelope.seq - MAX_BUNDLE), -1):
             found = self._claims.get(run + seq.to_bytes(8, "big"))
             if found is not None and found != envelope.id:
@@ -95,4 +92,4 @@ class Recents:
             envelope = recent.envelope
             self._bytes -= len(envelope.raw) + RECENT_OVERHEAD
             if envelope.kind == BROADCAST:
-                self._claims.pop(envelope.raw[_AUTHOR_TO_SEQ], None)
+                self._claims.pop(envelope.raw[AUTHOR_TO_SEQ], None)
